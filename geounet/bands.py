@@ -1,0 +1,89 @@
+"""Scene values to network input: the one function that training and prediction share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geounet.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Linear map of each band's values to 0..1: ``low`` becomes 0, ``high`` becomes 1.
+
+    For an 8-bit scene and a network trained on 8-bit scenes this is 0 and 255. Other value ranges
+    (12-bit sensors, reflectances) are brought to the same footing by the scene's own percentiles.
+    """
+
+    low: tuple[float, ...]
+    """Per band, in the scene's units."""
+    high: tuple[float, ...]
+    """Per band, above ``low``."""
+
+    def __post_init__(self) -> None:
+        if len(self.low) != len(self.high) or not self.low:
+            raise ConfigError(f"stretch needs one low and high per band: {self.low}, {self.high}")
+        if not all(high > low for low, high in zip(self.low, self.high, strict=True)):
+            raise ConfigError(f"stretch: each of {self.high} must be above {self.low}")
+
+
+def percentile_stretch(data: np.ndarray, valid: np.ndarray, cut: float = 2.0) -> Stretch:
+    """The stretch between the ``cut`` and ``100 - cut`` percentiles of the valid pixels, per band.
+
+    Args:
+        data: ``(bands, height, width)``, any real dtype.
+        valid: bool ``(height, width)``.
+        cut: percent of pixels cut off at each end.
+    """
+    low, high = [], []
+    for band in data:
+        values = band[valid]
+        if values.size == 0:
+            values = np.zeros(1, dtype=np.float64)
+        lower, upper = np.percentile(values.astype(np.float64), (cut, 100.0 - cut))
+        low.append(float(lower))
+        # A constant band carries no information; any positive width maps it to a finite value.
+        high.append(float(upper) if upper > lower else float(lower) + 1.0)
+    return Stretch(tuple(low), tuple(high))
+
+
+def normalise(
+    data: np.ndarray,
+    valid: np.ndarray,
+    stretch: Stretch,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> np.ndarray:
+    """Stretch to 0..1, clip, and standardise: what the network sees.
+
+    Args:
+        data: ``(bands, height, width)``, any real dtype.
+        valid: bool ``(height, width)``; pixels that are False become 0, the mean colour.
+        stretch: value range per band.
+        mean: per band, of values in 0..1.
+        std: per band, > 0.
+
+    Returns:
+        float32 ``(bands, height, width)``, finite everywhere.
+    """
+    bands = data.shape[0]
+    if not bands == len(stretch.low) == len(mean) == len(std):
+        raise ConfigError(
+            f"{bands} bands do not match stretch ({len(stretch.low)}), mean ({len(mean)})"
+            f" and std ({len(std)})"
+        )
+    # float32 holds 24 bits: enough for 16-bit integers, not for wider values with large offsets.
+    narrow = data.dtype.itemsize <= 2 or data.dtype == np.float32
+    out = data.astype(np.float32 if narrow else np.float64)
+    column = (slice(None), None, None)
+    low = np.asarray(stretch.low, dtype=out.dtype)[column]
+    high = np.asarray(stretch.high, dtype=out.dtype)[column]
+    out -= low
+    out /= high - low
+    np.clip(out, 0.0, 1.0, out=out)
+    out -= np.asarray(mean, dtype=out.dtype)[column]
+    out /= np.asarray(std, dtype=out.dtype)[column]
+    out = out.astype(np.float32, copy=False)
+    if not valid.all():
+        out[:, ~valid] = 0.0
+    return out

@@ -1,0 +1,25 @@
+"""Errors that geounet raises on purpose.
+
+Every message is one line that names the file or parameter, the offending value and the next step;
+the command line prints it as it stands and exits with code 1.
+"""
+
+
+class GeounetError(Exception):
+    """Base of all errors that are the caller's to mend."""
+
+
+class SceneError(GeounetError):
+    """A raster cannot be opened, read, or used for what was asked."""
+
+
+class ModelError(GeounetError):
+    """A model file is missing, damaged, or does not fit the scene."""
+
+
+class OutputError(GeounetError):
+    """A result cannot be written where it was asked for."""
+
+
+class ConfigError(GeounetError):
+    """A parameter or a configuration file holds a value that cannot be used."""

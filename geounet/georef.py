@@ -1,0 +1,77 @@
+"""Where a raster lies and how large its pixels are: CRS, affine transform, ground sample distance.
+
+Pure description: what needs a projection library to find out (units, the size of a degree) is found
+once, when the scene is described, and carried along.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from geounet.errors import ConfigError
+
+Surface = Literal["plane", "ellipsoid", "pixels"]
+"""Where areas and lengths are measured: in the CRS's plane, on its ellipsoid, or in pixels."""
+
+
+@dataclass(frozen=True)
+class Georef:
+    """The georeference of a raster.
+
+    ``transform`` is (a, b, c, d, e, f) of the affine transform, in rasterio's order: the corner of
+    pixel (row, col) lies at x = a * col + b * row + c, y = d * col + e * row + f.
+    """
+
+    crs: str | None
+    """Coordinate reference system as WKT; None where the file names none."""
+    transform: tuple[float, float, float, float, float, float]
+    """Affine transform from pixel corners to CRS coordinates."""
+    surface: Surface
+    """``plane``: the CRS is projected and true to scale within 1 %; ``ellipsoid``: it is geographic
+    or distorts (Web Mercator), so areas are geodesic; ``pixels``: no CRS, areas in pixels."""
+    unit: float = 1.0
+    """Metres per unit of a projected CRS."""
+    gsd: float | None = None
+    """Ground sample distance at the scene's centre in metres: the square root of a pixel's true
+    area; None without a CRS."""
+
+    def __post_init__(self) -> None:
+        if len(self.transform) != 6 or not all(math.isfinite(value) for value in self.transform):
+            raise ConfigError(f"transform {self.transform} must be six finite numbers")
+        if self.determinant == 0:
+            raise ConfigError(f"transform {self.transform} maps the raster to a line")
+        if (self.crs is None) != (self.surface == "pixels"):
+            raise ConfigError(f"surface {self.surface!r} does not fit crs {self.crs!r}")
+
+    @property
+    def determinant(self) -> float:
+        """Signed area of a pixel in squared CRS units; negative in north-up scenes."""
+        a, b, _, d, e, _ = self.transform
+        return a * e - b * d
+
+    @property
+    def pixel_area(self) -> float:
+        """Area of a pixel: m2 in the plane or, at the scene's centre, on the ellipsoid; 1 without
+        a CRS."""
+        if self.surface == "pixels":
+            return 1.0
+        if self.surface == "plane":
+            return abs(self.determinant) * self.unit**2
+        if self.gsd is None:
+            raise ConfigError("a geographic georeference needs its ground sample distance")
+        return self.gsd**2
+
+    def to_crs(self, points: np.ndarray) -> np.ndarray:
+        """Pixel-corner coordinates to CRS coordinates.
+
+        Args:
+            points: ``(n, 2)``, columns (col, row) = (x right, y down), any numeric dtype.
+
+        Returns:
+            float64 ``(n, 2)``, columns (x, y).
+        """
+        a, b, c, d, e, f = self.transform
+        col, row = points[:, 0], points[:, 1]
+        return np.column_stack([a * col + b * row + c, d * col + e * row + f]).astype(np.float64)

@@ -1,0 +1,136 @@
+"""A model as one file: safetensors weights with the facts in the header. No pickle anywhere."""
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geounet.errors import ConfigError, ModelError
+from geounet.model.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_MODEL = "landcover-rgb"
+"""Name of the model that is used without ``-m``."""
+_KEY = "geounet"
+_HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A model's facts and weights; picklable, so that a worker can build the network itself."""
+
+    spec: ModelSpec
+    """The facts."""
+    weights: bytes
+    """The whole safetensors file."""
+    digest: str
+    """SHA-256 of ``weights``, hexadecimal: the identity under which networks are cached."""
+
+    def tensors(self) -> "dict[str, torch.Tensor]":
+        """The weights as float32 (integer buffers as they are) CPU tensors."""
+        import torch
+        from safetensors.torch import load
+
+        return {
+            key: value.to(torch.float32) if value.is_floating_point() else value
+            for key, value in load(self.weights).items()
+        }
+
+
+def shipped_models() -> list[str]:
+    """Names of the models inside the package."""
+    folder = resources.files("geounet.model") / "weights"
+    return sorted(
+        item.name.removesuffix(".safetensors")
+        for item in folder.iterdir()
+        if item.name.endswith(".safetensors")
+    )
+
+
+def load_bundle(model: str | Path) -> ModelBundle:
+    """Read a model by the name of a shipped one or by its file's path.
+
+    Raises:
+        ModelError: no such model, or the file is damaged or not a geounet model.
+    """
+    path = Path(model)
+    if not path.exists():
+        if str(model) not in shipped_models():
+            raise ModelError(
+                f"{model}: no such file, and no shipped model of that name;"
+                f" shipped: {', '.join(shipped_models())}"
+            )
+        path = Path(str(resources.files("geounet.model") / "weights" / f"{model}.safetensors"))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}; give a .safetensors file") from error
+    try:
+        spec = ModelSpec.from_json(_metadata(data)[_KEY])
+    except (KeyError, ValueError, struct.error) as error:
+        raise ModelError(
+            f"{path}: not a geounet model or damaged ({error}); give a .safetensors file made by geounet"
+        ) from error
+    except ConfigError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return ModelBundle(spec, data, hashlib.sha256(data).hexdigest())
+
+
+def save_bundle(
+    path: Path, spec: ModelSpec, tensors: "Mapping[str, torch.Tensor]", half: bool = False
+) -> ModelBundle:
+    """Write a model file, whole or not at all.
+
+    Args:
+        path: the ``.safetensors`` file; replaced if it exists.
+        spec: the facts.
+        tensors: the network's state dict.
+        half: store floating-point tensors as float16 (half the size; loaded as float32 again).
+    """
+    import torch
+    from safetensors.torch import save
+
+    stored = {
+        key: (value.to(torch.float16) if half and value.is_floating_point() else value)
+        .detach()
+        .cpu()
+        .contiguous()
+        for key, value in tensors.items()
+    }
+    data = save(stored, metadata={_KEY: spec.to_json()})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror}") from error
+    return ModelBundle(spec, data, hashlib.sha256(data).hexdigest())
+
+
+def _metadata(data: bytes) -> Mapping[str, str]:
+    """The string map in a safetensors header, read without torch; checks the length of the file."""
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > _HEADER_LIMIT or 8 + length > len(data):
+        raise ValueError("the header is longer than the file")
+    header = json.loads(data[8 : 8 + length])
+    metadata: Mapping[str, str] = header.pop("__metadata__", {})
+    end = max((item["data_offsets"][1] for item in header.values()), default=0)
+    if 8 + length + end != len(data):
+        raise ValueError(f"{8 + length + end} bytes expected, {len(data)} found")
+    return metadata
