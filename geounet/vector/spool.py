@@ -1,0 +1,237 @@
+"""Polygons on their way from the polygonizer to the files, class by class, in bounded memory.
+
+The polygonizer yields polygons of all classes as their outlines close, while the formats want one
+class after the other. Between the two stands a spool: one Arrow stream per class in a hidden folder
+beside the results (not in the system's temporary folder, which is often memory), written batch by
+batch and read back batch by batch, as often as there are formats.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+
+from geounet.errors import OutputError
+from geounet.georef import Georef
+from geounet.legend import LandClass, Legend
+
+GEOMETRY = "geometry"
+"""Name of the geometry column on its way to the files."""
+
+HIDDEN_PREFIX = ".geounet-"
+"""Start of the names of temporary folders beside the results."""
+
+FLUSH_BYTES = 16 * 2**20
+"""Pending geometry of all classes that is written out as record batches."""
+
+
+@dataclass(frozen=True)
+class PolygonBatch:
+    """Polygons and their attributes, in the order in which they are to be written.
+
+    All arrays have the same length n.
+    """
+
+    class_id: np.ndarray
+    """Integer ``(n,)``: ids of the legend."""
+    wkb: Any
+    """``(n,)`` polygons as little-endian WKB in the scene's CRS, shells counter-clockwise (see
+    :func:`encode`): a pyarrow binary array or a numpy object array of bytes."""
+    area: np.ndarray
+    """float64 ``(n,)``: m2, or pixels without a CRS."""
+    perimeter: np.ndarray
+    """float64 ``(n,)``: m, or pixel sides without a CRS."""
+    confidence: np.ndarray | None = None
+    """float ``(n,)``: mean probability of the polygon's pixels, 0 to 1."""
+    orientation: np.ndarray | None = None
+    """float ``(n,)``: degrees clockwise from north; read for the spool's ``shape`` classes only."""
+    rectangularity: np.ndarray | None = None
+    """float ``(n,)``: 0 to 1; read for the spool's ``shape`` classes only."""
+
+
+def encode(geometries: np.ndarray) -> np.ndarray:
+    """Polygons as WKB with shells counter-clockwise and holes clockwise.
+
+    Args:
+        geometries: ``(n,)`` shapely polygons, any orientation.
+
+    Returns:
+        object ``(n,)`` of bytes.
+    """
+    oriented = shapely.orient_polygons(geometries)
+    encoded: np.ndarray = shapely.to_wkb(oriented, byte_order=1)
+    return encoded
+
+
+class PolygonSpool:
+    """Polygons per class, appended in batches and read back as Arrow streams.
+
+    A context manager: leaving it removes its folder. Not safe for several threads at once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        legend: Legend,
+        georef: Georef,
+        *,
+        confidence: bool = True,
+        shape: Collection[str] = (),
+    ) -> None:
+        """Open an empty spool.
+
+        Args:
+            folder: an existing folder on a disk with room for the polygons, best the one that the
+                results go to.
+            legend: classes of the polygons.
+            georef: CRS of the geometries and unit of the areas.
+            confidence: whether polygons carry a confidence.
+            shape: names of the classes whose polygons carry orientation and rectangularity.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+        """
+        self.legend = legend
+        self.georef = georef
+        self._attributes = {
+            item.name: ("area", "perimeter")
+            + (("confidence",) if confidence else ())
+            + (("orientation", "rectangularity") if item.name in shape else ())
+            for item in legend
+        }
+        self._by_id = {item.id: item for item in legend}
+        self._writers: dict[str, tuple[pa.OSFile, pa.RecordBatchWriter]] = {}
+        self._pending: dict[str, list[pa.RecordBatch]] = {}
+        self._pending_bytes = 0
+        self._counts = dict.fromkeys(legend.names, 0)
+        self._wkb_bytes = dict.fromkeys(legend.names, 0)
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix=f"{HIDDEN_PREFIX}spool-", dir=folder))
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be written to ({error.strerror}); choose another output folder"
+            ) from error
+
+    def attributes(self, name: str) -> tuple[str, ...]:
+        """Attributes of a class's polygons, in order: area, perimeter and what else was asked."""
+        return self._attributes[name]
+
+    def count(self, name: str) -> int:
+        """Polygons of a class so far."""
+        return self._counts[name]
+
+    def wkb_bytes(self, name: str) -> int:
+        """Size of a class's WKB so far, in bytes."""
+        return self._wkb_bytes[name]
+
+    def append(self, batch: PolygonBatch) -> None:
+        """Take a batch; the order within a class is kept.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        class_id = np.asarray(batch.class_id)
+        wkb = pa.array(batch.wkb, type=pa.binary())
+        for value in np.unique(class_id):
+            item = self._by_id.get(int(value))
+            if item is None:
+                raise ValueError(f"class id {value} is not in the legend {self.legend.names}")
+            rows = np.flatnonzero(class_id == value)
+            own = wkb if len(rows) == len(wkb) else wkb.take(pa.array(rows))
+            self._add(item, self._record_batch(item, batch, rows, own))
+        if self._pending_bytes >= FLUSH_BYTES:
+            self._flush()
+
+    def _record_batch(
+        self, item: LandClass, batch: PolygonBatch, rows: np.ndarray, wkb: pa.Array
+    ) -> pa.RecordBatch:
+        columns = []
+        for name in self._attributes[item.name]:
+            values = getattr(batch, name)
+            if values is None:
+                raise ValueError(f"the batch has no {name}, which class {item.name!r} carries")
+            columns.append(pa.array(np.asarray(values, dtype=np.float64)[rows]))
+        return pa.record_batch([*columns, wkb], schema=self._schema(item.name))
+
+    def _schema(self, name: str) -> pa.Schema:
+        return pa.schema(
+            [(attribute, pa.float64()) for attribute in self._attributes[name]]
+            + [(GEOMETRY, pa.binary())]
+        )
+
+    def _add(self, item: LandClass, record_batch: pa.RecordBatch) -> None:
+        ends = record_batch.column(GEOMETRY).buffers()[1]
+        geometry = record_batch.column(GEOMETRY)
+        offsets = np.frombuffer(ends, dtype=np.int32)[geometry.offset :][: len(geometry) + 1]
+        size = int(offsets[-1]) - int(offsets[0])
+        self._pending.setdefault(item.name, []).append(record_batch)
+        self._pending_bytes += size
+        self._counts[item.name] += len(record_batch)
+        self._wkb_bytes[item.name] += size
+
+    def _flush(self) -> None:
+        """Write what is pending, one record batch per class: many small ones would be slow."""
+        try:
+            for name, record_batches in self._pending.items():
+                if name not in self._writers:
+                    sink = pa.OSFile(str(self._path(name)), "wb")
+                    options = pa.ipc.IpcWriteOptions(compression="lz4")
+                    self._writers[name] = (
+                        sink,
+                        pa.ipc.new_stream(sink, self._schema(name), options=options),
+                    )
+                table = pa.Table.from_batches(record_batches).combine_chunks()
+                self._writers[name][1].write_table(table)
+        except OSError as error:
+            raise OutputError(
+                f"{self._folder.parent}: polygons cannot be spooled ({error});"
+                " free disk space or choose another output folder"
+            ) from error
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.arrows"
+
+    def batches(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Polygons of one class in the order of their arrival; may be called again and again.
+
+        Ends the appending: what was read once must not change.
+        """
+        self._finish()
+        if not self._path(name).exists():
+            return
+        with pa.OSFile(str(self._path(name)), "rb") as source, pa.ipc.open_stream(source) as reader:
+            yield from reader
+
+    def _finish(self) -> None:
+        self._flush()
+        for sink, writer in self._writers.values():
+            if not sink.closed:
+                writer.close()
+                sink.close()
+
+    def close(self) -> None:
+        """Remove the spooled polygons."""
+        self._pending.clear()
+        for sink, _ in self._writers.values():
+            sink.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> "PolygonSpool":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
