@@ -1,0 +1,106 @@
+"""Random geometry and colour of training windows.
+
+All geometry (flip, rotation, scale, stretch, elastic deformation) is one map from window pixels to
+scene pixels, so that a window is sampled once and image and mask cannot part. Everything random is
+drawn from a ``numpy.random.Generator`` given by the caller: a window is a function of its seed.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from geounet.train.config import AugmentConfig
+
+ELASTIC_GRID = 3
+"""Control points a side of the elastic deformation (Ronneberger et al. 2015, section 3.1)."""
+
+
+def elastic_field(rng: np.random.Generator, size: int, std: float) -> np.ndarray:
+    """A smooth random displacement per pixel.
+
+    "Random displacement vectors on a coarse 3 by 3 grid [...] sampled from a Gaussian distribution
+    with 10 pixels standard deviation. Per-pixel displacements are then computed using bicubic
+    interpolation" (Ronneberger et al. 2015, section 3.1).
+
+    Args:
+        size: pixels a side.
+        std: standard deviation of the coarse vectors, in pixels.
+
+    Returns:
+        float32 ``(2, size, size)``: displacement along x and y, in pixels. The coarse vectors stand
+        at the corners, edge middles and centre.
+    """
+    coarse = rng.normal(0.0, std, (1, 2, ELASTIC_GRID, ELASTIC_GRID)).astype(np.float32)
+    field = functional.interpolate(
+        torch.from_numpy(coarse), (size, size), mode="bicubic", align_corners=True
+    )
+    return field[0].numpy()
+
+
+def window_map(
+    rng: np.random.Generator, size: int, scale: float, config: AugmentConfig
+) -> np.ndarray:
+    """Where each pixel of a window lies in the scene, relative to the window's centre.
+
+    Args:
+        size: pixels a side of the window.
+        scale: scene pixels per window pixel.
+
+    Returns:
+        float32 ``(2, size, size)``: x and y offsets in scene pixels.
+    """
+    axis = np.arange(size, dtype=np.float32) - (size - 1) / 2
+    offset = np.stack(np.meshgrid(axis, axis, indexing="xy"))
+    if config.elastic > 0 and rng.random() < config.elastic_share:
+        offset += elastic_field(rng, size, config.elastic)
+    quarter = rng.integers(4) * math.pi / 2
+    angle = rng.uniform(0, 2 * math.pi) if config.rotate and rng.random() < 0.5 else quarter
+    flip = 1.0 if rng.random() < 0.5 else -1.0
+    stretch = math.exp(rng.normal(0.0, config.stretch) / 2) if config.stretch > 0 else 1.0
+    cos, sin = math.cos(angle), math.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    matrix = scale * turn @ np.diag([flip * stretch, 1 / stretch])
+    return np.tensordot(matrix.astype(np.float32), offset, axes=1)
+
+
+def recolour(rng: np.random.Generator, image: Tensor, config: AugmentConfig) -> Tensor:
+    """Random light, sensor and air: what differs between cities more than their shapes do.
+
+    Args:
+        image: float32 ``(bands, h, w)``, values in 0..1.
+
+    Returns:
+        A new tensor of the same kind.
+    """
+    from torchvision.transforms.v2 import functional as colour
+
+    bands = image.shape[0]
+    if config.gamma > 0:
+        log_gamma = rng.normal(0.0, config.gamma) + rng.normal(0.0, config.gamma / 5, bands)
+        gamma = torch.from_numpy(np.exp(log_gamma)).float()
+        image = image.clamp(1e-4, 1.0) ** gamma[:, None, None]
+    if config.brightness > 0:
+        wide, narrow = config.brightness, config.brightness / 2
+        gain = rng.uniform(1 - wide, 1 + wide) * rng.uniform(1 - narrow, 1 + narrow, bands)
+        mean = image.mean()
+        contrast = rng.uniform(1 - wide, 1 + wide)
+        image = (image - mean) * contrast + mean
+        image = image * torch.from_numpy(gain).float()[:, None, None]
+    image = image.clamp(0.0, 1.0)
+    if bands == 3 and config.saturation > 0:
+        factor = rng.uniform(1 - config.saturation, 1 + config.saturation)
+        if rng.random() < config.grey:
+            factor = 0.0
+        image = colour.adjust_saturation(image, factor)
+    if rng.random() < config.haze:
+        strength, light = rng.uniform(0.1, 0.4), rng.uniform(0.6, 0.95)
+        image = image * (1 - strength) + light * strength
+    if rng.random() < config.blur:
+        image = colour.gaussian_blur(image, [5, 5], [float(rng.uniform(0.4, 1.3))])
+    if config.noise > 0:
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        image = image + torch.from_numpy(noise) * float(rng.uniform(0.0, config.noise))
+    return image.clamp(0.0, 1.0)

