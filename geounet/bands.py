@@ -1,6 +1,8 @@
 """Scene values to network input: the one function that training and prediction share."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +25,9 @@ class Stretch:
     def __post_init__(self) -> None:
         if len(self.low) != len(self.high) or not self.low:
             raise ConfigError(f"stretch needs one low and high per band: {self.low}, {self.high}")
-        if not all(high > low for low, high in zip(self.low, self.high, strict=True)):
-            raise ConfigError(f"stretch: each of {self.high} must be above {self.low}")
+        for low, high in zip(self.low, self.high, strict=True):
+            if not (high > low and math.isfinite(high - low)):
+                raise ConfigError(f"stretch {low} .. {high} must be finite and ascending")
 
 
 def percentile_stretch(data: np.ndarray, valid: np.ndarray, cut: float = 2.0) -> Stretch:
@@ -38,12 +41,14 @@ def percentile_stretch(data: np.ndarray, valid: np.ndarray, cut: float = 2.0) ->
     low, high = [], []
     for band in data:
         values = band[valid]
+        values = values[np.isfinite(values)]
         if values.size == 0:
             values = np.zeros(1, dtype=np.float64)
         lower, upper = np.percentile(values.astype(np.float64), (cut, 100.0 - cut))
         low.append(float(lower))
         # A constant band carries no information; any positive width maps it to a finite value.
-        high.append(float(upper) if upper > lower else float(lower) + 1.0)
+        # The relative part keeps the width positive where 1 is below the value's resolution.
+        high.append(float(upper) if upper > lower else float(lower + 1.0 + 1e-6 * abs(lower)))
     return Stretch(tuple(low), tuple(high))
 
 
@@ -58,7 +63,8 @@ def normalise(
 
     Args:
         data: ``(bands, height, width)``, any real dtype.
-        valid: bool ``(height, width)``; pixels that are False become 0, the mean colour.
+        valid: bool ``(height, width)``; pixels that are False become 0, the mean colour, as do
+            single values that are NaN.
         stretch: value range per band.
         mean: per band, of values in 0..1.
         std: per band, > 0.
@@ -72,9 +78,9 @@ def normalise(
             f"{bands} bands do not match stretch ({len(stretch.low)}), mean ({len(mean)})"
             f" and std ({len(std)})"
         )
-    # float32 holds 24 bits: enough for 16-bit integers, not for wider values with large offsets.
-    narrow = data.dtype.itemsize <= 2 or data.dtype == np.float32
-    out = data.astype(np.float32 if narrow else np.float64)
+    out: np.ndarray = data.astype(
+        np.float32 if _float32_suffices(data.dtype, stretch) else np.float64
+    )
     column = (slice(None), None, None)
     low = np.asarray(stretch.low, dtype=out.dtype)[column]
     high = np.asarray(stretch.high, dtype=out.dtype)[column]
@@ -84,6 +90,22 @@ def normalise(
     out -= np.asarray(mean, dtype=out.dtype)[column]
     out /= np.asarray(std, dtype=out.dtype)[column]
     out = out.astype(np.float32, copy=False)
+    if data.dtype.kind == "f":
+        out[np.isnan(out)] = 0.0
     if not valid.all():
         out[:, ~valid] = 0.0
     return out
+
+
+def _float32_suffices(dtype: np.dtype[Any], stretch: Stretch) -> bool:
+    """Whether float32 holds the values exactly and the stretch to a thousandth of its width.
+
+    A narrow stretch far from zero (heights of 1e6 that vary by 1) would lose its width to float32's
+    24 bits; one beyond float32's range would overflow.
+    """
+    if dtype.itemsize > 2 and dtype != np.float32:
+        return False
+    return all(
+        1e-30 < high - low < 1e30 and high - low > 1e-4 * max(abs(low), abs(high))
+        for low, high in zip(stretch.low, stretch.high, strict=True)
+    )

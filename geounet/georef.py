@@ -53,8 +53,7 @@ class Georef:
 
     @property
     def pixel_area(self) -> float:
-        """Area of a pixel: m2 in the plane or, at the scene's centre, on the ellipsoid; 1 without
-        a CRS."""
+        """Area of a pixel in m2, on the ellipsoid at the scene's centre; 1 without a CRS."""
         if self.surface == "pixels":
             return 1.0
         if self.surface == "plane":
@@ -73,5 +72,6 @@ class Georef:
             float64 ``(n, 2)``, columns (x, y).
         """
         a, b, c, d, e, f = self.transform
-        col, row = points[:, 0], points[:, 1]
-        return np.column_stack([a * col + b * row + c, d * col + e * row + f]).astype(np.float64)
+        # In float32 a UTM northing would be rounded to half a metre.
+        col, row = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
+        return np.column_stack([a * col + b * row + c, d * col + e * row + f])

@@ -1,5 +1,6 @@
 """What the classes of a mask are called, how they look and how their polygons are treated."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
@@ -31,7 +32,7 @@ class LandClass:
     def __post_init__(self) -> None:
         if not 0 <= self.id < NODATA_ID:
             raise ConfigError(f"class {self.name!r}: id {self.id} must lie in 0 .. 254")
-        if not (self.name.isidentifier() and self.name.isascii() and self.name == self.name.lower()):
+        if not re.fullmatch("[a-z][a-z0-9_]*", self.name):
             raise ConfigError(
                 f"class name {self.name!r} must be lower-case letters, digits and _,"
                 " starting with a letter"
@@ -86,9 +87,7 @@ class Legend:
     @classmethod
     def from_dict(cls, rows: Sequence[Mapping[str, Any]]) -> "Legend":
         """Inverse of :meth:`to_dict`."""
-        return cls(
-            tuple(LandClass(**{**row, "color": tuple(row["color"])}) for row in rows)
-        )
+        return cls(tuple(LandClass(**{**row, "color": tuple(row["color"])}) for row in rows))
 
     def grouped(self, groups: Mapping[str, Sequence[str]]) -> tuple["Legend", dict[int, int]]:
         """Replace classes by groups of them.

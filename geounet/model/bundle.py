@@ -3,8 +3,7 @@
 import hashlib
 import json
 import os
-import struct
-import tempfile
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -37,17 +36,26 @@ class ModelBundle:
     def tensors(self) -> "dict[str, torch.Tensor]":
         """The weights as float32 (integer buffers as they are) CPU tensors."""
         import torch
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
+        try:
+            stored = load(self.weights)
+        except (SafetensorError, ValueError) as error:
+            raise ModelError(
+                f"model {self.spec.name!r}: the weights are damaged ({error}); get the file again"
+            ) from error
         return {
             key: value.to(torch.float32) if value.is_floating_point() else value
-            for key, value in load(self.weights).items()
+            for key, value in stored.items()
         }
 
 
 def shipped_models() -> list[str]:
     """Names of the models inside the package."""
     folder = resources.files("geounet.model") / "weights"
+    if not folder.is_dir():
+        return []
     return sorted(
         item.name.removesuffix(".safetensors")
         for item in folder.iterdir()
@@ -62,22 +70,26 @@ def load_bundle(model: str | Path) -> ModelBundle:
         ModelError: no such model, or the file is damaged or not a geounet model.
     """
     path = Path(model)
-    if not path.exists():
-        if str(model) not in shipped_models():
-            raise ModelError(
-                f"{model}: no such file, and no shipped model of that name;"
-                f" shipped: {', '.join(shipped_models())}"
-            )
-        path = Path(str(resources.files("geounet.model") / "weights" / f"{model}.safetensors"))
     try:
+        # A folder that happens to bear a shipped model's name does not hide the model.
+        if not path.is_file() and str(model) in shipped_models():
+            path = Path(str(resources.files("geounet.model") / "weights" / f"{model}.safetensors"))
         data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{model}: no such file, and no shipped model of that name;"
+            f" shipped: {', '.join(shipped_models()) or 'none'}"
+        ) from error
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}; give a .safetensors file") from error
+        raise ModelError(
+            f"{path}: cannot be read: {error.strerror}; give a .safetensors file"
+        ) from error
     try:
         spec = ModelSpec.from_json(_metadata(data)[_KEY])
-    except (KeyError, ValueError, struct.error) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"{path}: not a geounet model or damaged ({error}); give a .safetensors file made by geounet"
+            f"{path}: not a geounet model or damaged ({error});"
+            " give a .safetensors file made by geounet"
         ) from error
     except ConfigError as error:
         raise ModelError(f"{path}: {error}") from error
@@ -94,42 +106,55 @@ def save_bundle(
         spec: the facts.
         tensors: the network's state dict.
         half: store floating-point tensors as float16 (half the size; loaded as float32 again).
+            Tensors of one dimension (biases, the statistics of normalisation layers) are small in
+            size and wide in range and stay float32, as does whatever float16 cannot hold.
     """
-    import torch
     from safetensors.torch import save
 
     stored = {
-        key: (value.to(torch.float16) if half and value.is_floating_point() else value)
-        .detach()
-        .cpu()
-        .contiguous()
+        key: (_halved(value) if half else value).detach().cpu().contiguous()
         for key, value in tensors.items()
     }
     data = save(stored, metadata={_KEY: spec.to_json()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        # Not tempfile: its files are readable by their owner alone, and a model is shared.
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with temporary.open("xb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror}") from error
     return ModelBundle(spec, data, hashlib.sha256(data).hexdigest())
 
 
+def _halved(value: "torch.Tensor") -> "torch.Tensor":
+    """``value`` as float16 where that costs little precision and overflows nowhere."""
+    import torch
+
+    if value.ndim < 2 or not value.is_floating_point():
+        return value
+    half = value.to(torch.float16)
+    return half if bool(torch.isfinite(half).all()) else value
+
+
 def _metadata(data: bytes) -> Mapping[str, str]:
     """The string map in a safetensors header, read without torch; checks the length of the file."""
-    (length,) = struct.unpack("<Q", data[:8])
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8:
+        raise ValueError("the file is too short")
     if length > _HEADER_LIMIT or 8 + length > len(data):
         raise ValueError("the header is longer than the file")
     header = json.loads(data[8 : 8 + length])
     metadata: Mapping[str, str] = header.pop("__metadata__", {})
+    if _KEY not in metadata:
+        raise ValueError("it holds no facts of a model")
     end = max((item["data_offsets"][1] for item in header.values()), default=0)
     if 8 + length + end != len(data):
         raise ValueError(f"{8 + length + end} bytes expected, {len(data)} found")

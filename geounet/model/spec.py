@@ -1,6 +1,7 @@
 """The facts of a model: everything but the weights that prediction, tiling and the card need."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -60,17 +61,21 @@ class ModelSpec:
                 f"model {self.name!r}: {count} bands need as many means ({len(self.mean)})"
                 f" and standard deviations ({len(self.std)})"
             )
-        if not all(value > 0 for value in self.std):
+        if not all(map(math.isfinite, self.mean)):
+            raise ConfigError(f"model {self.name!r}: mean {self.mean} must be finite")
+        if not all(value > 0 and math.isfinite(value) for value in self.std):
             raise ConfigError(f"model {self.name!r}: std {self.std} must be positive")
         if self.stride < 1 or self.margin < 0 or self.margin % self.stride:
             raise ConfigError(
                 f"model {self.name!r}: margin {self.margin} must be a multiple of"
                 f" the stride {self.stride}"
             )
-        if not self.resolution >= 0:
+        if not 0 <= self.resolution < math.inf:
             raise ConfigError(f"model {self.name!r}: resolution {self.resolution} must be >= 0")
-        if not self.value_range[1] > self.value_range[0]:
+        if len(self.value_range) != 2 or not self.value_range[1] > self.value_range[0]:
             raise ConfigError(f"model {self.name!r}: value_range {self.value_range} is empty")
+        if not (isinstance(self.options, Mapping) and isinstance(self.card, Mapping)):
+            raise ConfigError(f"model {self.name!r}: options and card must be tables")
 
     def to_json(self) -> str:
         """The facts as one JSON object."""
@@ -98,5 +103,5 @@ class ModelSpec:
             for name in ("bands", "mean", "std", "value_range"):
                 facts[name] = tuple(facts[name])
             return cls(**facts)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"model facts cannot be read: {error}") from error
+        except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+            raise ConfigError(f"model facts cannot be read: {error!r}") from error
