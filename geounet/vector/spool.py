@@ -9,6 +9,7 @@ batch and read back batch by batch, as often as there are formats.
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -178,7 +179,7 @@ class PolygonSpool:
 
     def _flush(self) -> None:
         """Write what is pending, one record batch per class: many small ones would be slow."""
-        try:
+        with self._disk_errors_named():
             for name, record_batches in self._pending.items():
                 if name not in self._writers:
                     sink = pa.OSFile(str(self._path(name)), "wb")
@@ -189,40 +190,49 @@ class PolygonSpool:
                     )
                 table = pa.Table.from_batches(record_batches).combine_chunks()
                 self._writers[name][1].write_table(table)
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    @contextmanager
+    def _disk_errors_named(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise OutputError(
                 f"{self._folder.parent}: polygons cannot be spooled ({error});"
                 " free disk space or choose another output folder"
             ) from error
-        self._pending.clear()
-        self._pending_bytes = 0
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.arrows"
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        """Polygons of one class in the order of their arrival; may be called again and again.
-
-        Ends the appending: what was read once must not change.
-        """
-        self._finish()
+        """Polygons of one class in the order of their arrival; may be called again and again."""
+        self.finish()
         if not self._path(name).exists():
             return
         with pa.OSFile(str(self._path(name)), "rb") as source, pa.ipc.open_stream(source) as reader:
             yield from reader
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """End the appending, so that the polygons can be read.
+
+        Raises:
+            OutputError: the disk is full.
+        """
         self._flush()
-        for sink, writer in self._writers.values():
-            if not sink.closed:
-                writer.close()
-                sink.close()
+        with self._disk_errors_named():
+            for sink, writer in self._writers.values():
+                if not sink.closed:
+                    writer.close()
+                    sink.close()
 
     def close(self) -> None:
         """Remove the spooled polygons."""
         self._pending.clear()
         for sink, _ in self._writers.values():
-            sink.close()
+            with suppress(OSError):  # What a full disk has no room for is not wanted any more.
+                sink.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> "PolygonSpool":

@@ -107,6 +107,7 @@ def write_polygons(
         )
     layers = tuple(PolygonLayer(spool, item, dst_crs) for item in spool.legend)
     jobs = [job for name in check_formats(formats) for job in _jobs(stem, name, layers)]
+    spool.finish()
     with _staging(folder) as staging:
         for job in jobs:
             _write_verified(job, staging, folder)
