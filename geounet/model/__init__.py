@@ -1,0 +1,1 @@
+"""Models: facts, weights, networks, runtimes."""

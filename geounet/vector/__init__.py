@@ -1,0 +1,1 @@
+"""Vectors: outlines, clean-up, measures, formats."""

@@ -1,0 +1,78 @@
+"""Option texts to values; wrong ones are usage errors (exit code 2)."""
+
+import math
+import re
+from typing import Literal, cast
+
+import typer
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+
+
+def bands(text: str | None) -> tuple[int, ...]:
+    """``4,3,2`` -> (4, 3, 2)."""
+    if text is None:
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r}: give band numbers like 1,2,3", param_hint="--bidx"
+        ) from None
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """``building,water`` -> ("building", "water")."""
+    return tuple(part.strip() for part in text.split(",")) if text else ()
+
+
+def groups(texts: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """``terrain=land,road`` -> (("terrain", ("land", "road")),)."""
+    result = []
+    for text in texts:
+        name, equals, members = text.partition("=")
+        if not (name and equals and members):
+            raise typer.BadParameter(f"{text!r}: write NAME=CLASS,CLASS", param_hint="--group")
+        result.append((name.strip(), names(members)))
+    if len({name for name, _ in result}) != len(result):
+        raise typer.BadParameter("a group is named twice", param_hint="--group")
+    return tuple(result)
+
+
+def margin(text: str) -> int | Literal["auto", "exact"]:
+    """``auto``, ``exact`` or a number of pixels."""
+    if text in ("auto", "exact"):
+        return cast(Literal["auto", "exact"], text)
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is none of auto, exact, N", param_hint="--margin")
+    return int(text)
+
+
+def resolution(text: str) -> float | Literal["scene", "model"]:
+    """``model``, ``scene`` or metres."""
+    if text in ("scene", "model"):
+        return cast(Literal["scene", "model"], text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter(
+            f"{text!r} is none of model, scene, METRES", param_hint="--resolution"
+        )
+    return value
+
+
+def size(text: str | None) -> int | None:
+    """``2GB`` -> 2000000000."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", text)
+    try:
+        value = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
+    except (KeyError, ValueError):
+        value = 0
+    if value < 1:
+        raise typer.BadParameter(f"{text!r}: give a size like 500MB or 2GB", param_hint="--memory")
+    return value

@@ -1,0 +1,97 @@
+"""Run many small tasks through Dask with a bounded number in flight."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+from distributed import Client, LocalCluster, as_completed
+
+from geounet.errors import ConfigError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def dask_client(address: str | None = None, workers: int | None = None) -> Iterator[Client]:
+    """A Dask client: to the scheduler at ``address``, or to threads of this process.
+
+    The threads need no network; nothing is listened to outside the process. Two of them keep the
+    network busy while the other reads or writes.
+
+    Args:
+        address: of a running scheduler, such as ``tcp://10.0.0.1:8786``.
+        workers: threads where there is no address; None: 2.
+
+    Raises:
+        ConfigError: nothing answers at the address, or workers < 1.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers {workers} must be at least 1")
+    # Failures reach the user once, through the job; not a second time through Dask's log.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    if address is not None:
+        try:
+            client = Client(address, timeout=10)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise ConfigError(f"--dask {address}: no scheduler answers there ({error})") from error
+        with client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=workers or 2,
+            processes=False,
+            dashboard_address=None,
+            memory_limit=0,
+            host="127.0.0.1",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def in_flight(client: Client) -> int:
+    """How many tasks to keep submitted: every thread has one at hand when it finishes another."""
+    threads: int = sum(client.nthreads().values())
+    return 2 * max(1, threads)
+
+
+def windowed(
+    client: Client, function: Callable[[Any, Item], Result], shared: Any, items: Iterable[Item]
+) -> Iterator[Result]:
+    """``function(shared, item)`` for every item, in the order of completion.
+
+    ``shared`` travels to each worker once. Each result is released as soon as it is here, so
+    neither the scheduler nor a worker holds more than the tasks in flight, and a worker that dies
+    costs only those. The first error stops the rest and is raised.
+    """
+    common = client.scatter(shared, broadcast=True, hash=False)
+    waiting = iter(items)
+    running = as_completed()
+
+    def submit(item: Item) -> None:
+        running.add(client.submit(function, common, item, pure=False))
+
+    try:
+        for item in islice(waiting, in_flight(client)):
+            submit(item)
+        for future in running:
+            result = future.result()
+            future.release()
+            for item in islice(waiting, 1):
+                submit(item)
+            yield result
+    finally:
+        for future in list(running.futures):
+            future.cancel()
+        common.release()
+
+
+def cpu_count() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

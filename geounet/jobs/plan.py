@@ -1,0 +1,220 @@
+"""Decide, before anything runs, how a scene will be segmented: grid, margin, batch, memory."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import psutil
+
+from geounet.bands import Stretch, percentile_stretch
+from geounet.errors import ConfigError, SceneError
+from geounet.model.runtime import Hardware, resolve_hardware
+from geounet.model.spec import ModelSpec
+from geounet.raster.scene import Scene, choose_bands, open_scene, read_window
+from geounet.raster.workgrid import WorkGrid
+from geounet.tiles import TileGrid, Window, balanced_core, round_up
+
+BASE_BYTES = 600 << 20
+"""Resident memory of the interpreter, torch and the geospatial libraries, as measured."""
+MAX_SCALE = 16.0
+"""Scenes are not enlarged or reduced by more than this."""
+_STRETCH_WINDOWS = 8
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """What the user may choose about inference; the defaults suit a laptop and a workstation."""
+
+    bidx: tuple[int, ...] = ()
+    """1-based scene bands for the model's bands; empty: by colour interpretation or order."""
+    tile_size: int | None = None
+    """Side of a patch, margins included, in working pixels; None: from the memory budget."""
+    margin: int | Literal["auto", "exact"] = "auto"
+    """Context around a core in working pixels; ``exact``: the network's receptive radius."""
+    resolution: float | Literal["scene", "model"] = "model"
+    """Ground sample distance in metres that the network works at."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    precision: str = "auto"
+    """``auto``, ``float32``, ``bfloat16``, ``float16`` or ``float64``."""
+    memory: int | None = None
+    """Bytes for the network's forward pass; None: a quarter of the machine's, at most 4 GiB."""
+    batch: int | None = None
+    """Tiles per forward pass; None: from the memory budget."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a worker needs to segment any tile of a scene, beside the model; picklable."""
+
+    scene: Scene
+    """What is segmented."""
+    bands: tuple[int, ...]
+    """1-based scene bands, in the model's order."""
+    stretch: Stretch
+    """Scene values that become 0 and 1."""
+    work: WorkGrid
+    """The grid that the network works on."""
+    grid: TileGrid
+    """Tiles, on the working grid."""
+    hardware: Hardware
+    """Device and precision."""
+    batch: int
+    """Tiles per forward pass."""
+    resolution: float | None
+    """Ground sample distance of the working grid in metres; None if unknown."""
+    promise: str
+    """What the margin guarantees, in words."""
+    expected_bytes: int
+    """Estimated peak resident memory."""
+
+    def batches(self) -> list[tuple[int, ...]]:
+        """Tile indices, neighbours together, in the order of the rows."""
+        count = len(self.grid)
+        return [
+            tuple(range(start, min(start + self.batch, count)))
+            for start in range(0, count, self.batch)
+        ]
+
+    def describe(self) -> str:
+        """The preflight line."""
+        scene, grid = self.scene, self.grid
+        rows, cols = grid.patch_shape
+        scaled = "" if self.work.identity else (
+            f", worked on at {self.resolution:.3g} m ({grid.height} x {grid.width} px)"
+        )  # fmt: skip
+        gsd = f" at {scene.georef.gsd:.3g} m" if scene.georef.gsd else ""
+        return (
+            f"{scene.name}: {scene.height} x {scene.width} px{gsd}, {len(self.bands)} bands"
+            f" {scene.dtype}{scaled}; {len(grid)} tile{'s' * (len(grid) != 1)}"
+            f" of {rows} x {cols} px,"
+            f" margin {grid.margin} ({self.promise}); {self.hardware.device},"
+            f" {self.hardware.precision}; about {self.expected_bytes / 2**30:.1f} GiB of memory"
+        )
+
+
+def make_plan(scene: Scene, spec: ModelSpec, options: SegmentOptions) -> Plan:
+    """Fit a model to a scene.
+
+    Raises:
+        SceneError: the scene lacks bands or resolution.
+        ConfigError: an option that cannot be met.
+    """
+    bands = choose_bands(scene, spec.bands, options.bidx)
+    work, resolution = _working_grid(scene, spec, options)
+    margin, promise = _margin(spec, options, work.apron)
+    budget = options.memory or min(4 << 30, psutil.virtual_memory().total // 4)
+    core = _core(work, margin, spec, options, budget)
+    grid = TileGrid(*work.shape, core, margin, spec.stride)
+    patch_bytes = grid.patch_shape[0] * grid.patch_shape[1] * spec.bytes_per_pixel
+    batch = options.batch or max(1, min(16, len(grid), budget // patch_bytes))
+    if batch < 1:
+        raise ConfigError(f"batch {batch} must be at least 1")
+    band_rows = math.ceil(core[0] * work.rows.step) + 1
+    return Plan(
+        scene=scene,
+        bands=bands,
+        stretch=scene_stretch(scene, bands, spec),
+        work=work,
+        grid=grid,
+        hardware=resolve_hardware(options.device, options.precision),
+        batch=batch,
+        resolution=resolution,
+        promise=promise,
+        expected_bytes=BASE_BYTES + batch * patch_bytes + 6 * band_rows * scene.width,
+    )
+
+
+def scene_stretch(scene: Scene, bands: tuple[int, ...], spec: ModelSpec) -> Stretch:
+    """The model's own value range if the scene has its dtype, else the scene's percentiles.
+
+    Percentiles come from up to 64 windows on a regular grid over the scene: a decimated read would
+    decode the whole file where there are no overviews.
+    """
+    if scene.dtype == spec.dtype:
+        low, high = spec.value_range
+        return Stretch((low,) * len(bands), (high,) * len(bands))
+    side = 128
+    rows = np.unique(np.linspace(0, max(0, scene.height - side), _STRETCH_WINDOWS).astype(int))
+    cols = np.unique(np.linspace(0, max(0, scene.width - side), _STRETCH_WINDOWS).astype(int))
+    values, known = [], []
+    with open_scene(scene) as dataset:
+        for row in rows.tolist():
+            for col in cols.tolist():
+                height, width = min(side, scene.height - row), min(side, scene.width - col)
+                data, valid = read_window(dataset, Window(row, col, height, width), bands)
+                values.append(data.reshape(len(bands), 1, -1))
+                known.append(valid.reshape(1, -1))
+    return percentile_stretch(np.concatenate(values, axis=2), np.concatenate(known, axis=1))
+
+
+def _working_grid(
+    scene: Scene, spec: ModelSpec, options: SegmentOptions
+) -> tuple[WorkGrid, float | None]:
+    gsd = scene.georef.gsd
+    wanted = options.resolution
+    if wanted == "scene" or (wanted == "model" and (gsd is None or spec.resolution == 0)):
+        return WorkGrid.scaled(*scene.shape, 1.0), gsd
+    target = spec.resolution if wanted == "model" else float(wanted)
+    if not (math.isfinite(target) and target > 0):
+        raise ConfigError(f"resolution {target} must be a positive number of metres")
+    if gsd is None:
+        raise SceneError(
+            f"{scene.uri}: has no ground sample distance, so --resolution {target} cannot be met;"
+            " use --resolution scene"
+        )
+    factor = gsd / target
+    if not 1 / MAX_SCALE <= factor <= MAX_SCALE:
+        raise SceneError(
+            f"{scene.uri}: its ground sample distance of {gsd:.3g} m is too far from"
+            f" {target:.3g} m, at which the model works; choose --resolution scene or another model"
+        )
+    # Within 5 % a network trained with scale jitter sees no difference, and pixels stay untouched.
+    if wanted == "model" and abs(factor - 1) < 0.05:
+        return WorkGrid.scaled(*scene.shape, 1.0), gsd
+    return WorkGrid.scaled(*scene.shape, factor), target
+
+
+def _margin(spec: ModelSpec, options: SegmentOptions, apron: int) -> tuple[int, str]:
+    exact = round_up(spec.radius + apron, spec.stride)
+    if options.margin == "exact":
+        if not spec.exact:
+            raise ConfigError(
+                f"model {spec.name!r} pools over its whole input, so no margin is exact;"
+                " use --margin auto"
+            )
+        return exact, "identical to whole-scene inference"
+    if options.margin == "auto":
+        share = dict(spec.margin_curve).get(spec.margin)
+        if spec.exact and spec.margin >= exact:
+            return spec.margin, "identical to whole-scene inference"
+        return spec.margin, (
+            "approximate" if share is None else f"at most {max(share, 1e-4):.0e} of pixels differ"
+        )
+    if options.margin < 0:
+        raise ConfigError(f"margin {options.margin} must not be negative")
+    margin = round_up(options.margin, spec.stride)
+    good = spec.exact and margin >= exact
+    return margin, "identical to whole-scene inference" if good else "as asked for"
+
+
+def _core(
+    work: WorkGrid, margin: int, spec: ModelSpec, options: SegmentOptions, budget: int
+) -> tuple[int, int]:
+    """Core size: from the tile size, or the largest that the memory budget allows."""
+    stride = spec.stride
+    if options.tile_size is not None:
+        largest = round_up(options.tile_size, stride) - 2 * margin
+        if largest < stride:
+            raise ConfigError(
+                f"tile size {options.tile_size} leaves no core inside margins of {margin};"
+                f" use at least {2 * margin + stride}"
+            )
+    else:
+        side = min(2048, math.isqrt(budget // spec.bytes_per_pixel)) // stride * stride
+        largest = max(stride, side - 2 * margin)
+    return (
+        balanced_core(work.shape[0], largest, stride),
+        balanced_core(work.shape[1], largest, stride),
+    )

@@ -1,0 +1,91 @@
+"""Finished mask rows to polygon files: outlines, clean-up, attributes, spool, formats."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from geounet.georef import Georef
+from geounet.jobs.options import ClassSummary, PolygonOptions
+from geounet.legend import NODATA_ID
+from geounet.vector.measure import measure
+from geounet.vector.outline import Cleaner
+from geounet.vector.polygonize import Polygonizer
+from geounet.vector.polygons import Polygons
+from geounet.vector.spool import PolygonBatch, PolygonSpool
+from geounet.vector.write import write_polygons
+
+
+class PolygonMaker:
+    """Push rows from top to bottom, then publish files. Leaving the context removes the rest."""
+
+    def __init__(
+        self, shape: tuple[int, int], georef: Georef, folder: Path, options: PolygonOptions
+    ) -> None:
+        """Start on a mask of ``shape`` (rows, columns); ``folder`` is where the files will go."""
+        self._georef = georef
+        self._folder = folder
+        self._lookup = np.full(256, NODATA_ID, dtype=np.uint8)
+        self._lookup[list(options.mapping)] = list(options.mapping.values())
+        self._legend = options.chosen_legend
+        self._chosen_ids = np.array([item.id for item in self._legend])
+        self._areas = dict.fromkeys(self._legend.names, 0.0)
+        pixel = georef.pixel_area
+        min_pixels = {
+            item.id: (item.min_area if options.min_area is None else options.min_area) / pixel
+            for item in options.legend
+        }
+        tolerance = (
+            options.default_simplify if options.simplify is None else options.simplify / pixel**0.5
+        )
+        self._polygonizer = Polygonizer(shape[1], nodata=NODATA_ID)
+        self._cleaner = Cleaner(min_pixels, tolerance)
+        self._stack = ExitStack()
+        self._spool = self._stack.enter_context(PolygonSpool(folder, self._legend, georef))
+
+    def push(self, mask: np.ndarray, confidence: np.ndarray | None) -> None:
+        """Take uint8 ``(n, width)`` class ids and confidences (probability times 255)."""
+        self._spill(self._cleaner.push(self._polygonizer.push(self._lookup[mask], confidence)))
+
+    def finish(self) -> None:
+        """No more rows will come."""
+        self._spill(self._cleaner.push(self._polygonizer.finish()))
+        self._spill(self._cleaner.finish())
+
+    def publish(self, stem: str, formats: tuple[str, ...]) -> tuple[str, ...]:
+        """Write the files and give them their final names; returns notices for the user."""
+        return write_polygons(self._spool, self._folder, stem, formats).notices
+
+    def summary(self) -> tuple[ClassSummary, ...]:
+        """Count and area of each class."""
+        unit = "px" if self._georef.surface == "pixels" else "m2"
+        return tuple(
+            ClassSummary(name, self._spool.count(name), area, unit)
+            for name, area in self._areas.items()
+        )
+
+    def _spill(self, polygons: Polygons) -> None:
+        """Bring polygons to the scene's CRS once, measure them, and put them into the spool."""
+        polygons = polygons.take(np.flatnonzero(np.isin(polygons.class_id, self._chosen_ids)))
+        if not len(polygons):
+            return
+        area, perimeter = measure(polygons.to_shapely(self._georef.transform), self._georef)
+        for item in self._legend:
+            self._areas[item.name] += float(area[polygons.class_id == item.id].sum())
+        wkb = polygons.to_wkb(self._georef.transform).cast("binary")
+        self._spool.append(
+            PolygonBatch(polygons.class_id, wkb, area, perimeter, polygons.confidence)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)

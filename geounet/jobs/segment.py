@@ -1,0 +1,189 @@
+"""The main job: a scene to a georeferenced class mask and polygons.
+
+Rows flow one way: tiles are predicted by workers, assembled into rows in the order of the raster,
+and each batch of rows goes to the mask writer and to the polygon maker at once. Nothing of the
+scene's size is held in memory. Results get their final names at the very end, the mask last: it
+carries the run's identity, so where it stands the job is complete.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geounet import __version__
+from geounet.errors import GeounetError
+from geounet.jobs.execute import windowed
+from geounet.jobs.merge import RowAssembler
+from geounet.jobs.options import ClassSummary, OutputOptions, polygon_options
+from geounet.jobs.outputs import (
+    RUN_TAG,
+    Outputs,
+    check_outputs,
+    is_complete,
+    plan_outputs,
+    prepare_folder,
+    run_identity,
+)
+from geounet.jobs.plan import Plan, SegmentOptions, make_plan
+from geounet.jobs.predict import Decision, Work, predict_batch
+from geounet.legend import Legend
+from geounet.model.bundle import ModelBundle
+from geounet.raster.mask import MaskWriter
+from geounet.raster.scene import describe
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one scene."""
+
+    scene: str
+    """The scene's path."""
+    outputs: Outputs | None = None
+    """Files that stand at the end; None after a failure."""
+    classes: tuple[ClassSummary, ...] = ()
+    """Per class of the polygons: count and area. Empty without polygons or when skipped."""
+    seconds: float = 0.0
+    """Wall time."""
+    skipped: bool = False
+    """True if the results were complete already."""
+    error: GeounetError | None = None
+    """Why the scene failed."""
+    notices: tuple[str, ...] = ()
+    """What the user should know about the results."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """How a caller follows the job; every part may be left out."""
+
+    planned: Callable[[Plan], None] = lambda plan: None
+    """Called before a scene is started."""
+    advanced: Callable[[int, int], None] = lambda done, total: None
+    """Called with the scene's finished and total tiles."""
+    finished: Callable[[Report], None] = lambda report: None
+    """Called when a scene is done, skipped or failed."""
+
+
+def segment_scenes(
+    scenes: Sequence[str],
+    bundle: ModelBundle,
+    client: "Client",
+    options: SegmentOptions,
+    output: OutputOptions,
+    listener: Listener | None = None,
+) -> list[Report]:
+    """Segment scenes one after the other; one that fails does not stop the rest.
+
+    Args:
+        scenes: paths or GDAL names.
+        bundle: the model.
+        client: from :func:`geounet.jobs.execute.dask_client`.
+        options: how to infer.
+        output: what to write.
+        listener: told about progress.
+
+    Returns:
+        A report per scene, in order.
+
+    Raises:
+        OutputError: two scenes would write the same file, or one over the other.
+        ConfigError: groups or classes that the model's legend does not have.
+    """
+    listener = listener or Listener()
+    names = polygon_options(bundle.spec.legend, output).chosen_legend
+    planned = [plan_outputs(scene, names, output) for scene in scenes]
+    check_outputs(scenes, planned)
+    reports = []
+    for scene, outputs in zip(scenes, planned, strict=True):
+        try:
+            report = segment_scene(scene, outputs, bundle, client, options, output, listener)
+        except GeounetError as error:
+            report = Report(scene, error=error)
+        listener.finished(report)
+        reports.append(report)
+    return reports
+
+
+def segment_scene(
+    uri: str,
+    outputs: Outputs,
+    bundle: ModelBundle,
+    client: "Client",
+    options: SegmentOptions,
+    output: OutputOptions,
+    listener: Listener,
+) -> Report:
+    """Segment one scene into ``outputs``.
+
+    Raises:
+        GeounetError: whatever went wrong; nothing is left under the final names.
+    """
+    started = time.perf_counter()
+    scene = describe(uri)
+    identity = run_identity(scene, bundle, options, output)
+    if is_complete(outputs, identity, output.overwrite):
+        return Report(uri, outputs, skipped=True)
+    prepare_folder(outputs.mask.parent)
+    plan = make_plan(scene, bundle.spec, options)
+    listener.planned(plan)
+    polygons = polygon_options(bundle.spec.legend, output)
+    tags = {
+        RUN_TAG: identity,
+        "GEOUNET_VERSION": __version__,
+        "GEOUNET_MODEL": f"{bundle.spec.name} {bundle.digest[:16]}",
+    }
+    summaries: tuple[ClassSummary, ...] = ()
+    notices: tuple[str, ...] = (scene.notice,) if scene.notice else ()
+    folder = outputs.mask.parent
+    with ExitStack() as stack:
+        writer = stack.enter_context(MaskWriter(outputs.mask, scene, bundle.spec.legend, tags))
+        maker = None
+        if output.polygons:
+            # numba, pyarrow and GDAL's vector half take a second to import.
+            from geounet.jobs.polygons import PolygonMaker
+
+            maker = PolygonMaker(scene.shape, scene.georef, folder, polygons)
+            stack.enter_context(maker)
+        work = Work(plan, bundle, decision_for(bundle.spec.legend, polygons.mapping))
+        for mask, confidence in _rows(work, client, listener):
+            writer.write_rows(mask)
+            if maker:
+                maker.push(mask, confidence)
+        writer.finish()
+        if maker:
+            maker.finish()
+            notices += maker.publish(Path(uri).stem, output.formats)
+            summaries = maker.summary()
+        writer.publish()
+    return Report(uri, outputs, summaries, time.perf_counter() - started, notices=notices)
+
+
+def decision_for(legend: Legend, mapping: dict[int, int]) -> Decision:
+    """Mask values and confidence groups of the network's classes."""
+    ids = tuple(item.id for item in legend)
+    targets = [mapping[value] for value in ids]
+    numbers = {target: number for number, target in enumerate(dict.fromkeys(targets))}
+    return Decision(ids, tuple(numbers[target] for target in targets))
+
+
+def _rows(
+    work: Work, client: "Client", listener: Listener
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Finished rows of the scene from top to bottom, computed by the client's workers."""
+    plan = work.plan
+    assembler = RowAssembler(plan.scene.width, plan.grid.shape[1])
+    done = 0
+    listener.advanced(0, len(plan.grid))
+    for pieces in windowed(client, predict_batch, work, plan.batches()):
+        for piece in pieces:
+            yield from assembler.add(piece)
+        done += len(pieces)
+        listener.advanced(done, len(plan.grid))

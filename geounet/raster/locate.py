@@ -1,0 +1,73 @@
+"""Find out once, with a projection library, what :class:`geounet.georef.Georef` carries."""
+
+import math
+from typing import Any
+
+import numpy as np
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError, ProjError
+
+from geounet.georef import Georef, Surface
+
+SCALE_TOLERANCE = 0.01
+"""A projection whose areas are off by less than this at the scene's centre counts as a plane."""
+
+
+def georeference(dataset: Any) -> tuple[Georef, str | None]:
+    """The georeference of an open rasterio dataset, and a notice for the user where one is due.
+
+    Returns:
+        The georeference; None, or one sentence on what was assumed.
+    """
+    affine = dataset.transform
+    transform = (affine.a, affine.b, affine.c, affine.d, affine.e, affine.f)
+    if affine.determinant == 0:
+        transform = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    if dataset.crs is None:
+        how = "ground control points only" if dataset.gcps[0] else "no CRS"
+        return Georef(None, transform, "pixels"), f"{how}: areas and lengths are in pixels"
+    wkt = dataset.crs.to_wkt()
+    if affine.is_identity:
+        return (
+            Georef(None, transform, "pixels"),
+            "a CRS but no transform: areas and lengths are in pixels",
+        )
+    surface, unit, gsd = _ground(wkt, transform, dataset.height, dataset.width)
+    notice = None if surface == "plane" else "areas and lengths are geodesic"
+    return Georef(wkt, transform, surface, unit, gsd), notice
+
+
+def _ground(
+    wkt: str, transform: tuple[float, ...], height: int, width: int
+) -> tuple[Surface, float, float]:
+    """Surface, metres per unit and ground sample distance at the scene's centre."""
+    a, b, _, d, e, _ = transform
+    plane_area = abs(a * e - b * d)
+    try:
+        crs = CRS.from_wkt(wkt)
+        unit = float(crs.axis_info[0].unit_conversion_factor) if crs.is_projected else 1.0
+        area = _pixel_area(crs, transform, height / 2, width / 2)
+    except (CRSError, ProjError):
+        # An engineering CRS, or one unrelated to the Earth: its own plane is all there is.
+        return "plane", 1.0, math.sqrt(plane_area)
+    flat = plane_area * unit**2
+    if not math.isfinite(area) or area <= 0:
+        # The centre lies outside the projection's domain, as in full-disk satellite images.
+        return "plane", unit, math.sqrt(flat)
+    if crs.is_geographic or abs(flat / area - 1) > SCALE_TOLERANCE:
+        return "ellipsoid", unit, math.sqrt(area)
+    return "plane", unit, math.sqrt(flat)
+
+
+def _pixel_area(crs: CRS, transform: tuple[float, ...], row: float, col: float) -> float:
+    """Geodesic area in m2 of the pixel around (row, col), from the vectors along its two sides."""
+    a, b, c, d, e, f = transform
+    cols = col + np.array([0.0, 0.5, -0.5, 0.0, 0.0])
+    rows = row + np.array([0.0, 0.0, 0.0, 0.5, -0.5])
+    to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    lon, lat = to_degrees.transform(a * cols + b * rows + c, d * cols + e * rows + f)
+    geod = crs.get_geod()
+    if geod is None or not np.isfinite([lon, lat]).all():
+        return math.nan
+    azimuth, _, length = geod.inv(lon[[2, 4]], lat[[2, 4]], lon[[1, 3]], lat[[1, 3]])
+    return float(length[0] * length[1] * abs(math.sin(math.radians(azimuth[1] - azimuth[0]))))

@@ -1,0 +1,238 @@
+"""Describe a raster without keeping it open, and read patches of it."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from geounet.errors import SceneError
+from geounet.georef import Georef
+from geounet.mirror import mirror_index
+from geounet.raster.locate import georeference
+from geounet.tiles import Window
+
+GDAL_CACHE_MB = 64
+"""GDAL's block cache; its default, 5 % of the machine's memory, would count against the job's."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a raster is; holds no open handle and can be pickled."""
+
+    uri: str
+    """Path or GDAL name."""
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    bands: int
+    """Number of bands, alpha included."""
+    dtype: str
+    """numpy name of the bands' type."""
+    nodata: float | None
+    """Nodata value of the first band; None if there is none."""
+    georef: Georef
+    """Where the scene lies."""
+    colors: tuple[str, ...]
+    """Colour interpretation per band: ``red``, ``gray``, ``alpha``, ``undefined``, ..."""
+    driver: str = "GTiff"
+    """The one GDAL driver that may open the scene."""
+    notice: str | None = None
+    """What the user should know about the georeference; None if nothing."""
+
+    @property
+    def name(self) -> str:
+        """File name without the folder."""
+        return Path(self.uri).name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.height, self.width
+
+
+def describe(uri: str | Path, driver: str = "GTiff") -> Scene:
+    """Read a raster's facts.
+
+    Only ``driver`` may open the file: a VRT that merely carries the name ``.tif`` could read any
+    file of the machine, and returns zeros after a failed read.
+
+    Raises:
+        SceneError: the file is missing, is not of that format, or holds values that geounet cannot
+            use (complex numbers).
+    """
+    uri = str(uri)
+    if "://" not in uri and not uri.startswith("/vsi") and not Path(uri).exists():
+        raise SceneError(f"{uri}: no such file; check the path")
+    with _opened(uri, driver) as dataset:
+        if dataset.count == 0:
+            raise SceneError(f"{uri}: holds no raster band; name a sub-dataset")
+        dtype = dataset.dtypes[0]
+        if np.dtype(dtype).kind == "c":
+            raise SceneError(
+                f"{uri}: complex values ({dtype}) cannot be segmented; take the amplitude"
+            )
+        georef, notice = georeference(dataset)
+        return Scene(
+            uri=uri,
+            height=dataset.height,
+            width=dataset.width,
+            bands=dataset.count,
+            dtype=dtype,
+            nodata=dataset.nodata,
+            georef=georef,
+            colors=tuple(item.name for item in dataset.colorinterp),
+            driver=driver,
+            notice=notice,
+        )
+
+
+def choose_bands(scene: Scene, names: tuple[str, ...], bidx: tuple[int, ...]) -> tuple[int, ...]:
+    """The 1-based bands that feed a model's input bands.
+
+    ``bidx`` wins. Otherwise bands are matched by colour interpretation where the scene names all of
+    them, else the scene's first bands, alpha left out, are taken in order.
+
+    Raises:
+        SceneError: too few bands, or a band that the scene does not have.
+    """
+    if bidx:
+        if len(bidx) != len(names):
+            raise SceneError(
+                f"{scene.uri}: -b names {len(bidx)} bands but the model needs {len(names)}"
+                f" ({', '.join(names)})"
+            )
+        for band in bidx:
+            if not 1 <= band <= scene.bands:
+                raise SceneError(f"{scene.uri}: has no band {band}; it has 1 to {scene.bands}")
+        return bidx
+    if all(scene.colors.count(name) == 1 for name in names):
+        return tuple(scene.colors.index(name) + 1 for name in names)
+    usable = [i + 1 for i, color in enumerate(scene.colors) if color != ColorInterp.alpha.name]
+    if len(usable) < len(names):
+        last = usable[-1] if usable else 1
+        example = ",".join(str(band) for band in (usable + [last] * len(names))[: len(names)])
+        raise SceneError(
+            f"{scene.uri}: has {len(usable)} image band{'s' * (len(usable) != 1)}"
+            f" but the model needs {len(names)} ({', '.join(names)});"
+            f" choose bands with -b, such as -b {example}"
+        )
+    return tuple(usable[: len(names)])
+
+
+@contextmanager
+def open_scene(scene: Scene) -> Iterator[Any]:
+    """The scene as an open rasterio dataset of its own, closed on leaving.
+
+    After a failed read a dataset may return zeros silently; leaving the context discards it.
+    """
+    with _opened(scene.uri, scene.driver) as dataset:
+        if dataset.shape != scene.shape or dataset.count != scene.bands:
+            raise SceneError(f"{scene.uri}: has changed since it was described; start again")
+        yield dataset
+
+
+def read_window(
+    dataset: Any, window: Window, bands: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a window that lies inside the raster.
+
+    A pixel is valid if any of the bands has data there (nodata value, mask band or alpha) and every
+    band is finite: black is often both nodata and a colour, but never in all bands at once.
+
+    Returns:
+        ``(bands, height, width)`` of the scene's dtype, and bool ``(height, width)``, True where
+        the scene has data.
+    """
+    where = RasterioWindow(window.col, window.row, window.width, window.height)
+    try:
+        data = dataset.read(list(bands), window=where)
+        valid = _validity(dataset, where, bands)
+    except RasterioError as error:
+        raise _unreadable(dataset.name, window, error) from error
+    if data.dtype.kind == "f":
+        finite = np.isfinite(data).all(axis=0)
+        valid &= finite
+    return data, valid
+
+
+def read_valid(dataset: Any, window: Window, bands: tuple[int, ...]) -> np.ndarray:
+    """Only the validity of :func:`read_window`; reads no values where a mask alone decides."""
+    if np.dtype(dataset.dtypes[0]).kind == "f":
+        return read_window(dataset, window, bands)[1]
+    where = RasterioWindow(window.col, window.row, window.width, window.height)
+    try:
+        return _validity(dataset, where, bands)
+    except RasterioError as error:
+        raise _unreadable(dataset.name, window, error) from error
+
+
+def read_patch(
+    dataset: Any, window: Window, bands: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a window that may overhang the raster, mirrored at the raster's edges.
+
+    The part that is needed is read once, clipped to the raster, and then indexed; rasterio's
+    boundless reads are slower and cannot mirror.
+
+    Returns:
+        As :func:`read_window`, of the whole window.
+    """
+    rows = mirror_index(window.row, window.height, dataset.height)
+    cols = mirror_index(window.col, window.width, dataset.width)
+    top, left = int(rows.min()), int(cols.min())
+    inside = Window(top, left, int(rows.max()) + 1 - top, int(cols.max()) + 1 - left)
+    data, valid = read_window(dataset, inside, bands)
+    if inside == window:
+        return data, valid
+    at = np.ix_(rows - top, cols - left)
+    return data[:, at[0], at[1]], valid[at]
+
+
+def _validity(dataset: Any, where: RasterioWindow, bands: tuple[int, ...]) -> np.ndarray:
+    flags = [dataset.mask_flag_enums[band - 1] for band in bands]
+    shape = (int(where.height), int(where.width))
+    if any(MaskFlags.all_valid in item for item in flags):
+        return np.ones(shape, dtype=bool)
+    if all(MaskFlags.per_dataset in item for item in flags):
+        bands = bands[:1]  # one mask serves all bands
+    masks = dataset.read_masks(list(dict.fromkeys(bands)), window=where)
+    return np.asarray(np.any(masks, axis=0))
+
+
+@contextmanager
+def _opened(uri: str, driver: str) -> Iterator[Any]:
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            dataset = rasterio.open(uri, driver=driver, sharing=False)
+        except RasterioError as error:
+            raise SceneError(
+                f"{uri}: cannot be opened as {driver} ({_reason(error)});"
+                " is it a GeoTIFF, complete and readable?"
+            ) from error
+        with dataset:
+            yield dataset
+
+
+def _unreadable(name: str, window: Window, error: Exception) -> SceneError:
+    return SceneError(
+        f"{name}: rows {window.row}..{window.row_end - 1},"
+        f" columns {window.col}..{window.col_end - 1} cannot be read ({_reason(error)});"
+        " the file is truncated or damaged, fetch it again"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """GDAL's own words, on one line; rasterio often hides them in the chain of causes."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())
