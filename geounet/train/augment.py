@@ -26,6 +26,7 @@ def elastic_field(rng: np.random.Generator, size: int, std: float) -> np.ndarray
     interpolation" (Ronneberger et al. 2015, section 3.1).
 
     Args:
+        rng: source of chance.
         size: pixels a side.
         std: standard deviation of the coarse vectors, in pixels.
 
@@ -46,8 +47,10 @@ def window_map(
     """Where each pixel of a window lies in the scene, relative to the window's centre.
 
     Args:
+        rng: source of chance.
         size: pixels a side of the window.
         scale: scene pixels per window pixel.
+        config: what to change and how much.
 
     Returns:
         float32 ``(2, size, size)``: x and y offsets in scene pixels.
@@ -70,7 +73,9 @@ def recolour(rng: np.random.Generator, image: Tensor, config: AugmentConfig) -> 
     """Random light, sensor and air: what differs between cities more than their shapes do.
 
     Args:
+        rng: source of chance.
         image: float32 ``(bands, h, w)``, values in 0..1.
+        config: what to change and how much.
 
     Returns:
         A new tensor of the same kind.

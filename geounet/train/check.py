@@ -78,6 +78,7 @@ def tally(predicted: Tensor, labels: Tensor, classes: int) -> np.ndarray:
     Args:
         predicted: uint8 ``(h, w)``, class indices.
         labels: uint8 ``(h, w)``, label sets.
+        classes: number of classes.
 
     Returns:
         int64 ``(classes, 3)``: true positives, false positives, false negatives. With full labels
@@ -90,13 +91,11 @@ def tally(predicted: Tensor, labels: Tensor, classes: int) -> np.ndarray:
         yes = allowed[index] & single
         no = ~allowed[index] & (labels != 0)
         said = predicted == index
-        counts[index] = [int((said & part).sum()) for part in (yes, no)] + [int((~said & yes).sum())]
+        counts[index] = [int(part.sum()) for part in (said & yes, said & no, ~said & yes)]
     return counts
 
 
-def run_check(
-    check: Check, network: nn.Module, config: TrainConfig
-) -> dict[str, float]:
+def run_check(check: Check, network: nn.Module, config: TrainConfig) -> dict[str, float]:
     """Intersection over union of every class that has labelled pixels, and their mean, ``miou``."""
     counts = np.zeros((len(config.legend), 3), dtype=np.int64)
     mean, std = config.network.mean, config.network.std

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from geounet.errors import ConfigError
 from geounet.legend import LandClass, Legend
@@ -230,6 +230,8 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     """``value`` as the annotated type ``kind``: dataclass, tuple, mapping, or a plain type."""
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
+        if value is None:  # not in TOML, but in the JSON copy that a checkpoint keeps
+            return None
         return _convert(next(item for item in args if item is not type(None)), value, where)
     if origin is tuple and isinstance(value, list):
         return tuple(_convert(args[0], item, where) for item in value)
@@ -237,11 +239,10 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return build(kind, value, f"{where}.")
     if origin is Mapping and isinstance(value, dict):
         return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is Any or isinstance(kind, type) and origin is None and _fits(kind, value):
+    if kind is Any or (origin is None and isinstance(kind, type) and _fits(kind, value)):
         return value
-    if get_origin(kind) is not None and not isinstance(value, list | dict):
-        if value in args:
-            return value
+    if origin is Literal and isinstance(value, str) and value in args:
+        return value
     raise ConfigError(f"{where}: {value!r} must be of type {getattr(kind, '__name__', kind)}")
 
 

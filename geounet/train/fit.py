@@ -1,4 +1,4 @@
-"""The training loop: AdamW, warm-up and cosine, averaged weights, checkpoints that resume exactly."""
+"""The training loop: AdamW, warm-up and cosine, averaged weights, exact resumption."""
 
 import json
 import math
@@ -21,6 +21,7 @@ from geounet.model.spec import ModelSpec
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import FitConfig, TrainConfig
 from geounet.train.loss import partial_label_loss
+from geounet.train.pace import Pace
 from geounet.train.samples import Sampler, load_pools
 
 CHECKPOINT = "last.pt"
@@ -105,7 +106,9 @@ def _optimizer(network: nn.Module, fit: FitConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=fit.rate)
 
 
-def train_step(state: State, images: Tensor, labels: Tensor, config: TrainConfig) -> dict[str, float]:
+def train_step(
+    state: State, images: Tensor, labels: Tensor, config: TrainConfig
+) -> dict[str, float]:
     """One optimizer step; returns what the log shows."""
     fit = config.fit
     rate = learning_rate(state.step, state.progress(fit), fit)
@@ -123,7 +126,7 @@ def train_step(state: State, images: Tensor, labels: Tensor, config: TrainConfig
     total.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), fit.clip)
     if not math.isfinite(float(norm)):
-        raise ConfigError(f"step {state.step}: the gradient is not finite; lower fit.rate {fit.rate}")
+        raise ConfigError(f"step {state.step}: gradient not finite; lower fit.rate {fit.rate}")
     state.optimizer.step()
     state.step += 1
     _update_average(state, fit.ema)
@@ -171,7 +174,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no checkpoint here; leave out --resume to start anew") from error
+        raise ConfigError(f"{path}: no checkpoint; leave out --resume to start anew") from error
     return content
 
 
@@ -215,15 +218,18 @@ def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
     out.mkdir(parents=True, exist_ok=True)
     state = resume(config, path) if again else start(config)
     sampler, checks = Sampler(config, load_pools(config)), load_checks(config)
+    pace = Pace()
     saved = mark = time.monotonic()
     for images, labels in _batches(sampler, state.step):
         if state.progress(config.fit) >= 1:
             break
+        if config.fit.minutes > 0:  # the clock decides anyway: give way to other processes
+            torch.set_num_threads(pace.threads())
         entry = train_step(state, images, labels, config)
         now = time.monotonic()
         state.seconds, mark = state.seconds + now - mark, now
         if state.step % 10 == 0:
-            _log(out, state, entry)
+            _log(out, state, {**entry, "threads": torch.get_num_threads()})
         if config.fit.check_every and state.step % config.fit.check_every == 0:
             for check in checks:
                 _log(out, state, {"check": check.name, **run_check(check, state.average, config)})

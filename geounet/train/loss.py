@@ -33,9 +33,9 @@ def allowed_planes(labels: Tensor, classes: int) -> Tensor:
 def partial_label_loss(logits: Tensor, labels: Tensor) -> Loss:
     """Both terms of the loss.
 
-    The soft Dice of class ``c`` (Milletari et al. 2016, without squares) is taken over all pixels of
-    the batch at which it is known whether they are of class ``c``: those labelled ``{c}`` and those
-    whose label leaves ``c`` out. Classes without a pixel labelled ``{c}`` have no Dice.
+    The soft Dice of class ``c`` (Milletari et al. 2016, without squares) is taken over all pixels
+    of the batch at which it is known whether they are of class ``c``: those labelled ``{c}`` and
+    those whose label leaves ``c`` out. Classes without a pixel labelled ``{c}`` have no Dice.
 
     Args:
         logits: float ``(n, classes, h, w)``.

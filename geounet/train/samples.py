@@ -1,9 +1,9 @@
 """Labelled scenes in memory, and windows drawn from them by class.
 
-A scene keeps a pyramid of halved copies, so that a window sampled at a coarse ground sample distance
-averages what it skips, and a list of places per label, so that rare classes are seen as often as
-common ones. A window of a run is a function of (seed, step, position in the batch) alone: a resumed
-run sees exactly what an unbroken one would.
+A scene keeps a pyramid of halved copies, so that a window sampled at a coarse ground sample
+distance averages what it skips, and a list of places per label, so that rare classes are seen as
+often as common ones. A window of a run is a function of (seed, step, position in the batch) alone:
+a resumed run sees exactly what an unbroken one would.
 """
 
 import math
@@ -75,7 +75,9 @@ def _sample(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> Tensor:
     grid = np.stack([(x - left + 0.5) / width * 2 - 1, (y - top + 0.5) / height * 2 - 1], axis=-1)
     # The crop holds every neighbour of every position: padding never acts.
     return functional.grid_sample(
-        crop[None], torch.from_numpy(grid.astype(np.float32))[None], align_corners=False,
+        crop[None],
+        torch.from_numpy(grid.astype(np.float32))[None],
+        align_corners=False,
         padding_mode="border",
     )[0]
 
@@ -104,7 +106,8 @@ def _halve(image: np.ndarray) -> np.ndarray:
     bands, height, width = image.shape
     blocks = image[:, : height // 2 * 2, : width // 2 * 2].astype(np.uint16)
     blocks = blocks.reshape(bands, height // 2, 2, width // 2, 2)
-    return ((blocks.sum(axis=(2, 4)) + 2) // 4).astype(np.uint8)
+    mean: np.ndarray = ((blocks.sum(axis=(2, 4)) + 2) // 4).astype(np.uint8)
+    return mean
 
 
 def label_table(labels: Mapping[str, Sequence[str]], legend: Legend) -> np.ndarray:
@@ -173,8 +176,10 @@ class Pool:
     gsd: tuple[float, float]
 
     def draw(self, rng: np.random.Generator) -> tuple[LabelledScene, float, float]:
-        """A scene and the (x, y) of one of its labelled pixels: every label set is equally likely,
-        then scenes by the root of how much of it they hold."""
+        """A scene and the (column, row) of one of its labelled pixels.
+
+        Every label set is equally likely, then scenes by the root of how much of it they hold.
+        """
         sets = sorted({value for scene in self.scenes for value in scene.counts})
         value = sets[rng.integers(len(sets))]
         weight = np.sqrt([scene.counts.get(value, 0) for scene in self.scenes])
@@ -193,7 +198,7 @@ class Sampler:
         self._ends = np.cumsum(shares / shares.sum())
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Normalised float32 ``(n, bands, size, size)`` and label sets uint8 ``(n, size, size)``."""
+        """Network input float32 ``(n, bands, h, w)`` and label sets uint8 ``(n, h, w)``."""
         fit = self._config.fit
         start = np.random.default_rng((fit.seed, step)).random()
         windows = []
