@@ -2,12 +2,14 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from geounet import __version__
 from geounet.errors import GeounetError
+from geounet_cli.models import models
+from geounet_cli.segment import segment
 
 app = typer.Typer(
     name="geounet",
@@ -35,7 +37,8 @@ def _main(
     pass
 
 
-from geounet_cli import models, segment  # noqa: E402, F401 (each registers its command)
+app.command()(segment)
+app.command()(models)
 
 
 def main() -> None:
@@ -52,14 +55,13 @@ def main() -> None:
     except GeounetError as error:
         if debug:
             raise
-        fail(str(error))
+        _fail(str(error), 1)
     except KeyboardInterrupt:
-        fail("interrupted; nothing was written under the final names", code=130)
+        _fail("interrupted; nothing was written under the final names", 130)
     except BrokenPipeError:
         os._exit(1)  # the reader of our output has gone; nothing can be said
 
 
-def fail(message: str, code: int = 1) -> None:
-    """Print an error line and exit."""
+def _fail(message: str, code: int) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
     raise SystemExit(code)

@@ -2,10 +2,7 @@
 
 import typer
 
-from geounet_cli.app import app
 
-
-@app.command()
 def models() -> None:
     """List the shipped models and what they were measured to do."""
     from geounet.model.bundle import DEFAULT_MODEL, load_bundle, shipped_models

@@ -1,21 +1,17 @@
 """``geounet segment``: parse, build the options, call the job, print."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from geounet_cli.app import app, fail
-
-if TYPE_CHECKING:
-    pass
+from geounet.errors import GeounetError
 
 _WHAT = "What to segment"
 _WRITE = "Results"
 _RUN = "Speed and memory"
 
 
-@app.command()
 def segment(
     scenes: Annotated[
         list[str], typer.Argument(metavar="SCENE...", help="GeoTIFFs, folders or 'patterns'.")
@@ -174,7 +170,8 @@ def segment(
     with console_listener(quiet) as listener, dask_client(dask, workers) as client:
         reports = segment_scenes(paths, bundle, client, options, results, listener)
     failed = [report for report in reports if report.error]
-    if len(reports) > 1 and failed:
-        fail(f"{len(failed)} of {len(reports)} scenes failed: {', '.join(r.scene for r in failed)}")
+    if failed and len(reports) > 1:
+        names = ", ".join(report.scene for report in failed)
+        raise GeounetError(f"{len(failed)} of {len(reports)} scenes failed: {names}")
     if failed:
-        raise SystemExit(1)
+        raise typer.Exit(1)

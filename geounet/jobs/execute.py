@@ -48,7 +48,6 @@ def dask_client(address: str | None = None, workers: int | None = None) -> Itera
             processes=False,
             dashboard_address=None,
             memory_limit=0,
-            host="127.0.0.1",
         ) as cluster,
         Client(cluster) as client,
     ):
