@@ -1,0 +1,214 @@
+"""A batch of polygons in columns, on the lattice of pixel corners."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Transform = tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Polygons:
+    """Polygons as flat columns; neighbours share their vertices exactly.
+
+    Rings are closed (the first vertex is repeated) and begin at their topmost, then leftmost
+    vertex. A polygon's shell comes first, its holes follow in order of their first vertices. On the
+    lattice (x right, y down) the interior lies on a ring's right-hand side as seen on the screen:
+    shells run clockwise there (positive shoelace area), holes against it.
+    """
+
+    class_id: NDArray[np.uint8]
+    """(n,) value of the mask."""
+    pixels: NDArray[np.int64]
+    """(n,) exact number of pixels."""
+    confidence: NDArray[np.float64]
+    """(n,) mean confidence of the region's pixels, 0 to 1; NaN where none was given."""
+    points: NDArray[np.int32]
+    """(m, 2) vertices in pixel corners: x right, y down."""
+    nodes: NDArray[np.bool_]
+    """(m,) whether three or more outlines meet at the vertex."""
+    ring_offsets: NDArray[np.int64]
+    """(rings + 1,) where each ring begins in ``points``."""
+    polygon_offsets: NDArray[np.int64]
+    """(n + 1,) where each polygon begins among the rings."""
+
+    def __len__(self) -> int:
+        return len(self.class_id)
+
+    @classmethod
+    def empty(cls) -> "Polygons":
+        """No polygons."""
+        return cls(
+            np.empty(0, np.uint8),
+            np.empty(0, np.int64),
+            np.empty(0, np.float64),
+            np.empty((0, 2), np.int32),
+            np.empty(0, np.bool_),
+            np.zeros(1, np.int64),
+            np.zeros(1, np.int64),
+        )
+
+    @classmethod
+    def concat(cls, batches: Sequence["Polygons"]) -> "Polygons":
+        """All polygons of the batches, in their order."""
+        batches = [batch for batch in batches if len(batch)]
+        if not batches:
+            return cls.empty()
+        if len(batches) == 1:
+            return batches[0]
+        return cls(
+            np.concatenate([batch.class_id for batch in batches]),
+            np.concatenate([batch.pixels for batch in batches]),
+            np.concatenate([batch.confidence for batch in batches]),
+            np.concatenate([batch.points for batch in batches]),
+            np.concatenate([batch.nodes for batch in batches]),
+            _joined([batch.ring_offsets for batch in batches]),
+            _joined([batch.polygon_offsets for batch in batches]),
+        )
+
+    def take(self, index: NDArray[np.int64]) -> "Polygons":
+        """The polygons of these positions, in this order."""
+        rings = _ranges(self.polygon_offsets, index)
+        points = _ranges(self.ring_offsets, rings)
+        return Polygons(
+            self.class_id[index],
+            self.pixels[index],
+            self.confidence[index],
+            self.points[points],
+            self.nodes[points],
+            _offsets(np.diff(self.ring_offsets)[rings]),
+            _offsets(np.diff(self.polygon_offsets)[index]),
+        )
+
+    def coordinates(self, transform: Transform | None = None) -> NDArray[np.float64]:
+        """``points`` in float64 (m, 2), through an affine map in rasterio's order (a, b, c, d, e,
+        f): x = a * col + b * row + c, y = d * col + e * row + f; None leaves them as they are.
+        """
+        if transform is None:
+            return self.points.astype(np.float64)
+        a, b, c, d, e, f = transform
+        result = np.empty((len(self.points), 2))
+        col, row = self.points[:, 0], self.points[:, 1]
+        result[:, 0] = a * col + b * row + c
+        result[:, 1] = d * col + e * row + f
+        return result
+
+    def to_shapely(self, transform: Transform | None = None) -> NDArray[np.object_]:
+        """Shapely polygons, object (n,); ``transform`` as in :meth:`coordinates`."""
+        import shapely
+
+        if not len(self):
+            return np.empty(0, object)
+        result: NDArray[np.object_] = shapely.from_ragged_array(
+            shapely.GeometryType.POLYGON,
+            self.coordinates(transform),
+            (self.ring_offsets, self.polygon_offsets),
+        )
+        return result
+
+    def to_wkb(self, transform: Transform | None = None) -> "pa.Array":
+        """Well-known binary as an Arrow array (large_binary), shells counter-clockwise in the
+        target coordinates (RFC 7946's right-hand rule); ``transform`` as in :meth:`coordinates`.
+        """
+        import pyarrow as pa
+
+        values = np.array(transform or (1, 0, 0, 0, 1, 0), np.float64)
+        offsets = wkb_offsets(self.ring_offsets, self.polygon_offsets)
+        data = np.empty(offsets[-1], np.uint8)
+        write_wkb(self.points, self.ring_offsets, self.polygon_offsets, values, offsets, data)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(self), buffers)
+
+    def bounds(self) -> NDArray[np.int32]:
+        """Bounding boxes in pixel corners, int32 (n, 4): left, top, right, bottom."""
+        result = np.empty((len(self), 4), np.int32)
+        shells = self.polygon_offsets[:-1]
+        if len(self):
+            # holes lie inside; a reduction per shell needs the end of each shell as well
+            cuts = np.column_stack([self.ring_offsets[shells], self.ring_offsets[shells + 1]])
+            cuts = cuts.ravel()[:-1] if cuts[-1, 1] == len(self.points) else cuts.ravel()
+            result[:, :2] = np.minimum.reduceat(self.points, cuts)[::2]
+            result[:, 2:] = np.maximum.reduceat(self.points, cuts)[::2]
+        return result
+
+
+def _joined(offsets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Offsets of concatenated lists."""
+    bases = np.cumsum([0] + [part[-1] for part in offsets])
+    parts = [part[:-1] + base for part, base in zip(offsets, bases, strict=False)]
+    return np.concatenate([*parts, bases[-1:]])
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Lengths to offsets."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+
+
+def _ranges(offsets: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of all members of the lists ``index``, one list after the other."""
+    lengths = np.diff(offsets)[index]
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    result: NDArray[np.int64] = np.repeat(offsets[index] - (ends - lengths), lengths)
+    return result + np.arange(total)
+
+
+def wkb_offsets(
+    ring_offsets: NDArray[np.int64], polygon_offsets: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Where each polygon's binary begins: 9 bytes a polygon, 4 a ring, 16 a vertex."""
+    rings = polygon_offsets - polygon_offsets[0]
+    points = ring_offsets[polygon_offsets] - ring_offsets[polygon_offsets[0]]
+    result: NDArray[np.int64] = 9 * np.arange(len(rings)) + 4 * rings + 16 * points
+    return result
+
+
+@njit(cache=True, nogil=True)
+def write_wkb(
+    points: NDArray[np.int32],
+    ring_offsets: NDArray[np.int64],
+    polygon_offsets: NDArray[np.int64],
+    transform: NDArray[np.float64],
+    offsets: NDArray[np.int64],
+    data: NDArray[np.uint8],
+) -> None:
+    """Write polygons as little-endian WKB into ``data`` at ``offsets``.
+
+    Rings run clockwise on the lattice's screen: they are written backwards where the affine map
+    keeps the handedness of a screen (negative determinant), so that shells come out
+    counter-clockwise in a system whose y points up.
+    """
+    a, b, c, d, e, f = transform
+    backwards = a * e - b * d < 0
+    pair = np.empty(2, np.float64)
+    pair_bytes = pair.view(np.uint8)
+    number = np.empty(1, np.uint32)
+    number_bytes = number.view(np.uint8)
+    for p in range(polygon_offsets.size - 1):
+        at = offsets[p] - offsets[0]
+        data[at] = 1
+        number[0] = 3
+        data[at + 1 : at + 5] = number_bytes
+        number[0] = polygon_offsets[p + 1] - polygon_offsets[p]
+        data[at + 5 : at + 9] = number_bytes
+        at += 9
+        for ring in range(polygon_offsets[p], polygon_offsets[p + 1]):
+            begin, end = ring_offsets[ring], ring_offsets[ring + 1]
+            number[0] = end - begin
+            data[at : at + 4] = number_bytes
+            at += 4
+            for k in range(end - begin):
+                q = end - 1 - k if backwards else begin + k
+                x, y = points[q, 0], points[q, 1]
+                pair[0] = a * x + b * y + c
+                pair[1] = d * x + e * y + f
+                for byte in range(16):
+                    data[at + byte] = pair_bytes[byte]
+                at += 16
