@@ -84,8 +84,10 @@ class TownConfig:
     """Part of every batch."""
     gsd: tuple[float, float]
     """Metres per pixel that windows are sampled at."""
-    scenes: int = 8
+    scenes: int = 12
     """Number of towns."""
+    seed: int = 1000
+    """Seed of the first; the towns of demonstrations have small seeds and stay unseen."""
     size: int = 768
     """Pixels a side of 0.5 m."""
 

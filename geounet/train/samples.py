@@ -97,7 +97,7 @@ def make_scene(
             continue
         places = np.flatnonzero(flat == value)
         counts[int(value)] = places.size
-        spots[int(value)] = rng.choice(places, min(_SPOTS, places.size), replace=False)
+        spots[int(value)] = places[rng.integers(places.size, size=min(_SPOTS, places.size))]
     return LabelledScene(name, tuple(levels), labels, gsd, spots, counts)
 
 
@@ -159,7 +159,7 @@ def make_towns(config: TownConfig) -> list[LabelledScene]:
     from geounet.train.town import make_town
 
     scenes = []
-    for seed in range(config.scenes):
+    for seed in range(config.seed, config.seed + config.scenes):
         image, mask = make_town(seed, config.size, config.size, 0.5)
         labels = np.left_shift(np.uint8(1), mask).astype(np.uint8)
         labels[mask > 7] = 0
