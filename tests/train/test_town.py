@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -40,3 +43,15 @@ def test_classes_differ_in_colour() -> None:
     assert green > blue
     assert mean[1][0] > mean[1][2], "roofs are mostly warm"
     assert mean[2].mean() < mean[0].mean(), "water is darker than bare land"
+
+
+def test_another_process_draws_the_same_without_torch() -> None:
+    code = (
+        "import sys, zlib; from geounet.train.town import make_town; rgb, mask = make_town(3, 65, 70);"
+        "assert 'torch' not in sys.modules; print(zlib.crc32(rgb.tobytes() + mask.tobytes()))"
+    )
+    drawn = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert drawn[0] == drawn[1]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from geounet.train.town_random import Dice
+from geounet.train.town.dice import Dice
 
 
 def shadows(elevation: np.ndarray, gsd: float, sun: float, slope: float) -> np.ndarray:
