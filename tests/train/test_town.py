@@ -47,7 +47,8 @@ def test_classes_differ_in_colour() -> None:
 
 def test_another_process_draws_the_same_without_torch() -> None:
     code = (
-        "import sys, zlib; from geounet.train.town import make_town; rgb, mask = make_town(3, 65, 70);"
+        "import sys, zlib; from geounet.train.town import make_town;"
+        "rgb, mask = make_town(3, 65, 70);"
         "assert 'torch' not in sys.modules; print(zlib.crc32(rgb.tobytes() + mask.tobytes()))"
     )
     drawn = [

@@ -33,7 +33,7 @@ class _Look:
 
 
 def paint(dice: Dice, canvas: Canvas, built: Built, sun: float) -> None:
-    """Paint the roofs, lit from the direction ``sun`` (radians from +x to +y), and their heights."""
+    """Paint the roofs and their heights, lit from direction ``sun`` (radians from +x to +y)."""
     rng, flat = dice.rng, built.flat
     tile = np.array(_TILES)[rng.integers(0, len(_TILES), flat.size)]
     deck = np.array(_DECKS)[rng.integers(0, len(_DECKS), flat.size)]
