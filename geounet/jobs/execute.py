@@ -1,15 +1,15 @@
 """Run many small tasks through Dask with a bounded number in flight."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
 from distributed import Client, LocalCluster, as_completed
 
-from geounet.errors import ConfigError
+from geounet.errors import ConfigError, GeounetError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 def dask_client(address: str | None = None, workers: int | None = None) -> Iterator[Client]:
     """A Dask client: to the scheduler at ``address``, or to threads of this process.
 
-    The threads need no network; nothing is listened to outside the process. Two of them keep the
-    network busy while the other reads or writes.
+    Two threads keep the processor busy: one runs the network while the other reads. Status pages
+    are bound to 127.0.0.1; tasks and results never leave the process.
 
     Args:
         address: of a running scheduler, such as ``tcp://10.0.0.1:8786``.
@@ -46,7 +46,9 @@ def dask_client(address: str | None = None, workers: int | None = None) -> Itera
             n_workers=1,
             threads_per_worker=workers or 2,
             processes=False,
-            dashboard_address=None,
+            # Without these, Dask serves its status pages to the whole network.
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
             memory_limit=0,
         ) as cluster,
         Client(cluster) as client,
@@ -74,14 +76,16 @@ def windowed(
     running = as_completed()
 
     def submit(item: Item) -> None:
-        running.add(client.submit(function, common, item, pure=False))
+        running.add(client.submit(_guarded, function, common, item, pure=False))
 
     try:
         for item in islice(waiting, in_flight(client)):
             submit(item)
         for future in running:
-            result = future.result()
+            result: Result | _Failure = future.result()
             future.release()
+            if isinstance(result, _Failure):
+                raise result.error
             for item in islice(waiting, 1):
                 submit(item)
             yield result
@@ -91,6 +95,22 @@ def windowed(
         common.release()
 
 
-def cpu_count() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way from a worker."""
+
+    error: GeounetError
+
+
+def _guarded(
+    function: Callable[[Any, Item], Result], shared: Any, item: Item
+) -> "Result | _Failure":
+    """Hand the caller's errors back as values.
+
+    Dask would pickle an error with its causes; GDAL's cannot be unpickled, and what arrived would be
+    a bare ``Exception``.
+    """
+    try:
+        return function(shared, item)
+    except GeounetError as error:
+        return _Failure(type(error)(str(error)))

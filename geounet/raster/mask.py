@@ -107,7 +107,8 @@ class MaskWriter:
         """
         if self._row != self._shape[0]:
             raise OutputError(
-                f"{self.path}: {self._row} of {self._shape[0]} rows written; not published"
+                f"{self.path}: only {self._row + self._pending_rows} of {self._shape[0]} rows came;"
+                " not published"
             )
         try:
             self._dataset.close()
