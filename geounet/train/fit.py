@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -19,13 +19,14 @@ from geounet.legend import Legend
 from geounet.model.networks import build_network, load_imagenet_lite0
 from geounet.model.spec import ModelSpec
 from geounet.train.check import load_checks, run_check
-from geounet.train.config import FitConfig, TrainConfig
+from geounet.train.config import FitConfig, TrainConfig, build
 from geounet.train.loss import partial_label_loss
 from geounet.train.pace import Pace
 from geounet.train.samples import Sampler, load_pools
 
 CHECKPOINT = "last.pt"
 LOG = "log.jsonl"
+_LOG_EVERY = 10  # steps averaged per line
 _IMAGENET = "imagenet-lite0"
 
 
@@ -42,9 +43,9 @@ def model_spec(config: TrainConfig) -> ModelSpec:
         mean=network.mean,
         std=network.std,
         resolution=network.resolution,
-        stride=32,
+        stride=network.stride,
         radius=0,
-        margin=64,
+        margin=0,
     )
 
 
@@ -131,10 +132,10 @@ def train_step(
     state.step += 1
     _update_average(state, fit.ema)
     return {
-        "loss": round(total.item(), 4),
-        "cross_entropy": round(loss.cross_entropy.item(), 4),
-        "dice": round(loss.dice.item(), 4),
-        "norm": round(float(norm), 3),
+        "loss": total.item(),
+        "cross_entropy": loss.cross_entropy.item(),
+        "dice": loss.dice.item(),
+        "norm": float(norm),
         "rate": rate,
     }
 
@@ -182,10 +183,9 @@ def resume(config: TrainConfig, path: Path) -> State:
     """The state that a checkpoint holds; the network must be the one of ``config``."""
     content = read_checkpoint(path)
     state = start(config)
-    before = json.loads(content["config"])
-    now = json.loads(json.dumps(asdict(config)))
+    before = build(TrainConfig, json.loads(content["config"]), "")
     for key in ("network", "legend"):
-        if before[key] != now[key]:
+        if getattr(before, key) != getattr(config, key):
             raise ConfigError(f"{path}: was written with another {key}; start a new run instead")
     state.network.load_state_dict(content["network"])
     state.average.load_state_dict(content["average"])
@@ -219,6 +219,7 @@ def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
     state = resume(config, path) if again else start(config)
     sampler, checks = Sampler(config, load_pools(config)), load_checks(config)
     pace = Pace()
+    entries: list[dict[str, float]] = []
     saved = mark = time.monotonic()
     for images, labels in _batches(sampler, state.step):
         if state.progress(config.fit) >= 1:
@@ -228,8 +229,10 @@ def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
         entry = train_step(state, images, labels, config)
         now = time.monotonic()
         state.seconds, mark = state.seconds + now - mark, now
-        if state.step % 10 == 0:
-            _log(out, state, {**entry, "threads": torch.get_num_threads()})
+        entries.append(entry)
+        if len(entries) == _LOG_EVERY:
+            _log(out, state, {**_means(entries), "threads": torch.get_num_threads()})
+            entries.clear()
         if config.fit.check_every and state.step % config.fit.check_every == 0:
             for check in checks:
                 _log(out, state, {"check": check.name, **run_check(check, state.average, config)})
@@ -240,6 +243,14 @@ def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
     for check in checks:
         _log(out, state, {"final": check.name, **run_check(check, state.average, config)})
     return state
+
+
+def _means(entries: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean of every key, to four significant digits."""
+    return {
+        key: float(f"{sum(entry[key] for entry in entries) / len(entries):.4g}")
+        for key in entries[0]
+    }
 
 
 def _log(out: Path, state: State, entry: dict[str, Any]) -> None:

@@ -20,6 +20,8 @@ from geounet.bands import Stretch, normalise
 from geounet.errors import ConfigError, SceneError
 from geounet.legend import Legend
 from geounet.mirror import mirror_index
+from geounet.raster.scene import describe, open_scene, read_window
+from geounet.tiles import Window
 from geounet.train.augment import recolour, window_map
 from geounet.train.config import SourceConfig, TownConfig, TrainConfig
 
@@ -133,25 +135,29 @@ def find_images(source: SourceConfig, data: Path) -> list[Path]:
 
 
 def read_scene(path: Path, bands: int, table: np.ndarray) -> LabelledScene:
-    """Read ``NAME.tif`` and ``NAME_mask.tif``; the first ``bands`` bands, which must be uint8."""
-    image, gsd = _read(path, bands)
-    mask, _ = _read(path.with_name(f"{path.stem}_mask.tif"), 1)
+    """Read ``NAME.tif`` and ``NAME_mask.tif``: the first ``bands`` bands, which must be uint8.
+
+    Pixels without data are ignored. A scene without a CRS counts as one of 1 m.
+    """
+    image, valid, gsd = _read(path, bands)
+    mask, _, _ = _read(path.with_name(f"{path.stem}_mask.tif"), 1)
     if image.shape[1:] != mask.shape[1:]:
         raise SceneError(f"{path}: {image.shape[1:]} pixels, but its mask has {mask.shape[1:]}")
-    return make_scene(path.stem, image, table[mask[0]], gsd)
+    labels = np.where(valid, table[mask[0]], np.uint8(0))
+    return make_scene(path.stem, image, labels, gsd)
 
 
-def _read(path: Path, bands: int) -> tuple[np.ndarray, float]:
-    """The first bands of a uint8 GeoTIFF and its nominal pixel size in CRS units."""
-    import rasterio
-
-    try:
-        with rasterio.open(path, driver="GTiff") as source:
-            if source.count < bands or source.dtypes[0] != "uint8":
-                raise SceneError(f"{path}: {bands} uint8 bands needed, {source.count} found")
-            return source.read(list(range(1, bands + 1))), float(source.res[0])
-    except rasterio.errors.RasterioError as error:
-        raise SceneError(f"{path}: cannot be read: {error}") from error
+def _read(path: Path, bands: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """The first bands of a uint8 scene, where it has data, and its ground sample distance."""
+    scene = describe(path)
+    if scene.bands < bands or scene.dtype != "uint8":
+        raise SceneError(
+            f"{path}: {bands} bands of uint8 needed, {scene.bands} of {scene.dtype} found"
+        )
+    with open_scene(scene) as dataset:
+        window = Window(0, 0, scene.height, scene.width)
+        data, valid = read_window(dataset, window, tuple(range(1, bands + 1)))
+    return data, valid, scene.georef.gsd or 1.0
 
 
 def make_towns(config: TownConfig) -> list[LabelledScene]:

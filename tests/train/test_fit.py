@@ -1,0 +1,129 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from geounet.errors import ConfigError
+from geounet.model import networks
+from geounet.model.bundle import load_bundle
+from geounet.model.networks import build_network
+from geounet.train import fit as loop
+from geounet.train.check import load_checks, run_check
+from geounet.train.config import AugmentConfig, FitConfig
+from geounet.train.export import export
+from geounet.train.fit import CHECKPOINT, LOG, fit, learning_rate, read_checkpoint
+from tests.train.tiny import build_tiny, config_for
+
+
+@pytest.fixture(autouse=True)
+def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(networks.ARCHITECTURES, "tiny", build_tiny)
+
+
+def test_rate_warms_up_and_falls() -> None:
+    plan = FitConfig(steps=1000, rate=0.1, warmup=10)
+    assert learning_rate(0, 0.0, plan) == pytest.approx(0.01)
+    assert learning_rate(9, 0.0, plan) == pytest.approx(0.1)
+    assert learning_rate(500, 0.5, plan) == pytest.approx(0.05, rel=0.02)
+    assert learning_rate(999, 1.0, plan) == pytest.approx(0.001)
+    rates = [learning_rate(step, step / 1000, plan) for step in range(10, 1000)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_resuming_equals_an_unbroken_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_for(tmp_path, steps=7, save_minutes=0.0)
+    whole = fit(config, tmp_path / "whole")
+
+    def interrupted(state: loop.State, *rest: object) -> dict[str, float]:
+        if state.step == 4:
+            raise KeyboardInterrupt
+        return train_step(state, *rest)  # type: ignore[arg-type]
+
+    train_step = loop.train_step
+    monkeypatch.setattr(loop, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, tmp_path / "broken")
+    monkeypatch.setattr(loop, "train_step", train_step)
+    assert read_checkpoint(tmp_path / "broken" / CHECKPOINT)["step"] == 4
+    resumed = fit(config, tmp_path / "broken", again=True)
+
+    assert resumed.step == whole.step == 7
+    for kind in ("network", "average"):
+        expected = getattr(whole, kind).state_dict()
+        for key, value in getattr(resumed, kind).state_dict().items():
+            assert torch.equal(value, expected[key]), (kind, key)
+
+
+def test_overfits_its_scene(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=150, batch=4, rate=2e-2, warmup=5)
+    still = AugmentConfig(
+        rotate=False, stretch=0, elastic=0, brightness=0, gamma=0, saturation=0, grey=0, haze=0,
+        blur=0, noise=0,
+    )  # fmt: skip
+    source = replace(config.source[0], images=("train_0.tif",))
+    state = fit(replace(config, augment=still, source=(source,)), tmp_path / "run")
+    (check,) = load_checks(replace(config, check=(source,)))
+    result = run_check(check, state.average, config)
+    assert result["miou"] > 0.98, result
+    lines = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert lines[-1]["final"] == "held back"
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < losses[0] / 5
+
+
+def test_the_clock_can_end_a_run(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=100_000, minutes=0.02, save_minutes=100)
+    state = fit(config, tmp_path / "run")
+    assert 1 <= state.step < 100_000
+    assert state.seconds >= 1.2
+    assert state.optimizer.param_groups[0]["lr"] < config.fit.rate / 10
+
+
+def test_a_run_is_not_overwritten_nor_mixed_up(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=1)
+    with pytest.raises(ConfigError, match="leave out --resume"):
+        fit(config, tmp_path / "run", again=True)
+    fit(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match="add --resume"):
+        fit(config, tmp_path / "run")
+    other = replace(config, network=replace(config.network, mean=(0.4, 0.4, 0.4)))
+    with pytest.raises(ConfigError, match="another network"):
+        fit(other, tmp_path / "run", again=True)
+    more = replace(config, fit=replace(config.fit, steps=3))
+    assert fit(more, tmp_path / "run", again=True).step == 3
+
+
+def test_a_run_can_start_from_another_ones_weights(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=2)
+    before = fit(config, tmp_path / "first").average.state_dict()
+    network = replace(config.network, pretrained=str(tmp_path / "first" / CHECKPOINT))
+    after = loop.start(replace(config, network=network)).network.state_dict()
+    assert all(torch.equal(value, before[key]) for key, value in after.items())
+
+
+def test_a_wild_rate_is_reported(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=50, rate=1e30, warmup=1)
+    with pytest.raises(ConfigError, match=r"gradient not finite; lower fit\.rate"):
+        fit(config, tmp_path / "run")
+
+
+def test_export_writes_averaged_weights_and_facts(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=3)
+    state = fit(config, tmp_path / "run")
+    export(tmp_path / "run" / CHECKPOINT, tmp_path / "tiny.safetensors", "a test", margin=8)
+    bundle = load_bundle(tmp_path / "tiny.safetensors")
+    spec = bundle.spec
+    assert (spec.stride, spec.margin, spec.exact, spec.resolution) == (2, 8, True, 0.5)
+    # Last 1x1; nearest upsampling and pooling reach 1 more; 3x3 on the coarse grid 2; first 3x3 1.
+    assert spec.radius == 4
+    assert spec.bytes_per_pixel > 0
+    network = build_network(spec).eval()
+    network.load_state_dict(bundle.tensors())
+    image = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(network(image), state.average(image), atol=0.02)
+    assert spec.card["steps"] == 3
+    assert spec.card["machine"] == "a test"
+    assert set(spec.card["accuracy_iou"]["held back"]) >= {"land", "building", "water", "miou"}
