@@ -65,3 +65,7 @@ def main() -> None:
 def _fail(message: str, code: int) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
     raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

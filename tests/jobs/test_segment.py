@@ -289,7 +289,8 @@ folder = Path(sys.argv[1])
 with dask_client() as client:
     print("begun", flush=True)
     segment_scenes([str(folder / "s.tif")], load_bundle(folder / "m.safetensors"), client,
-                   SegmentOptions(tile_size=130, device="cpu"), OutputOptions(min_area=0, simplify=0))
+                   SegmentOptions(tile_size=130, device="cpu"),
+                   OutputOptions(min_area=0, simplify=0))
 """
 
 

@@ -1,5 +1,6 @@
 """Resampling, judged by torch's antialiased interpolation of the whole raster."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +69,10 @@ def test_pixels_without_data_do_not_bleed(tmp_path: Path) -> None:
 def test_ownership_is_a_partition(size_in: int, size_out: int, cuts: list[int]) -> None:
     axis = Axis(size_in, size_out)
     edges = sorted({0, size_out, *(cut for cut in cuts if cut < size_out)})
-    spans = [axis.owned(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    spans = [axis.owned(a, b) for a, b in pairwise(edges)]
     assert spans[0][0] == 0
     assert spans[-1][1] == size_in
-    assert all(one[1] == two[0] for one, two in zip(spans[:-1], spans[1:], strict=True))
+    assert all(one[1] == two[0] for one, two in pairwise(spans))
 
 
 @settings(max_examples=200)

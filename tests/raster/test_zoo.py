@@ -50,6 +50,7 @@ def test_odd_scene(tmp_path: Path, client: Client, name: str) -> None:
         assert list(out.glob("*")) == []
         return
     assert report.error is None
+    assert report.outputs is not None
     with (
         rasterio.open(ZOO / name) as scene,
         rasterio.open(out / f"{Path(name).stem}_mask.tif") as r,

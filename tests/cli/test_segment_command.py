@@ -1,0 +1,197 @@
+"""The command line: what a person types, sees, and gets wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from geounet_cli.app import main
+
+from tests.helpers import brightness_model, noise, painted, write_scene
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:30, 10:50] = 1
+    write_scene(tmp_path / "s.tif", painted(mask))
+    brightness_model(tmp_path / "m.safetensors")
+    return tmp_path
+
+
+def geounet(*words: object) -> int:
+    """Run in this process; the exit code."""
+    sys.argv = ["geounet", *(str(word) for word in words)]
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_scene_with_all_formats(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    formats = [
+        word for name in ("gpkg", "shp", "parquet", "fgb", "geojson") for word in ("-f", name)
+    ]
+    out = folder / "out"
+    code = geounet("segment", folder / "s.tif", "-m", folder / "m.safetensors", "-o", out, *formats)
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    first = printed.out.splitlines()[0]
+    assert "60 x 80 px at 0.5 m" in first
+    assert "margin 1 (identical to whole-scene inference)" in first
+    assert "GiB of memory" in first
+    assert "EPSG:4326" in printed.out
+    assert "building         1 polygon             200 m2" in printed.out
+    assert {"s_mask.tif", "s.gpkg", "s_building.shp", "s_building.cpg"} <= files(out)
+    assert {"s_water.parquet", "s_land.fgb", "s_building.geojson"} <= files(out)
+
+
+def test_quiet_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert geounet("segment", folder / "s.tif", "-m", folder / "m.safetensors", "-q") == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_and_a_pattern(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_scene(folder / "t.tif", noise(20, 20))
+    write_scene(folder / "t_mask.tif", noise(20, 20, bands=1))  # its labels, not a scene
+    model = folder / "m.safetensors"
+    assert geounet("segment", folder, "-m", model, "-o", folder / "a", "--no-polygons") == 0
+    assert files(folder / "a") == {"s_mask.tif", "t_mask.tif"}
+    assert geounet("segment", folder / "[st].tif", "-m", model, "-o", folder / "a",
+                   "--no-polygons") == 0  # fmt: skip
+    assert capsys.readouterr().out.count("complete already, skipped") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["none.tif"], "none.tif: no such file"),
+        (["text.tif"], "text.tif: cannot be opened as GTiff"),
+        (["cut.tif"], "cut.tif: rows 0..299, columns 0..299 cannot be read"),
+        (["grey.tif"], "grey.tif: has 1 image band but the model needs 3"),
+        (["s.tif", "-b", "1,2,9"], "s.tif: has no band 9"),
+        (["s.tif", "-m", "none"], "none: no such file, and no shipped model"),
+        (["s.tif", "-m", "text.tif"], "text.tif: not a geounet model or damaged"),
+        (["s.tif", "-f", "dxf"], "unknown format 'dxf'"),
+        (["s.tif", "-o", "text.tif"], "text.tif: cannot be written to"),
+        (["s.tif", "--group", "dry=land,sand"], "unknown class 'sand'"),
+        (["s.tif", "--tile-size", "2"], "tile size 2 leaves no core"),
+        (["s.tif", "--device", "tpu"], "device 'tpu' is none of"),
+        (["s.tif", "--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
+        (["s.tif", "--precision", "int4"], "precision 'int4' is none of"),
+        (
+            ["s.tif", "--dask", "tcp://127.0.0.1:9"],
+            "tcp://127.0.0.1:9: no scheduler answers",
+        ),
+        (["empty"], "empty: holds no .tif"),
+        (["*.jpg"], "*.jpg: matches no .tif"),
+        (["a.tif", "a_mask.tif"], "a_mask.tif: is itself one of the scenes"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "empty").mkdir()
+    (folder / "text.tif").write_text("plain text")
+    for name in ("a", "a_mask"):
+        write_scene(folder / f"{name}.tif", noise(9, 9))
+    write_scene(folder / "grey.tif", noise(9, 9, bands=1))
+    cut = write_scene(folder / "cut.tif", noise(300, 300), compress="deflate")
+    cut.write_bytes(cut.read_bytes()[:-30_000])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    if "-m" not in words:
+        words = [*words, "-m", "m.safetensors"]
+    assert geounet("segment", *words) == 1
+    printed = capfd.readouterr()
+    lines = printed.err.splitlines()
+    assert len(lines) == 1, printed.err
+    assert lines[0].startswith("error: ")
+    assert said in lines[0]
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_existing_results_need_overwrite(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "s.gpkg").write_text("mine")
+    command = ["segment", folder / "s.tif", "-m", folder / "m.safetensors"]
+    assert geounet(*command) == 1
+    assert "s.gpkg: exists" in capsys.readouterr().err
+    assert (folder / "s.gpkg").read_text() == "mine"
+    assert not (folder / "s_mask.tif").exists()
+    assert geounet(*command, "--overwrite") == 0
+    assert (folder / "s_mask.tif").exists()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write to any folder")
+def test_read_only_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o500)
+    assert geounet("segment", folder / "s.tif", "-m", folder / "m.safetensors", "-o", closed) == 1
+    assert "closed: cannot be written to" in capsys.readouterr().err
+
+
+def test_several_scenes_one_of_them_broken(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.tif").write_text("?")
+    out = folder / "out"
+    assert geounet("segment", folder, "-m", folder / "m.safetensors", "-o", out) == 1
+    printed = capsys.readouterr()
+    assert "1 of 2 scenes failed: " in printed.err
+    assert "broken.tif" in printed.err
+    assert (out / "s_mask.tif").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["s.tif", "--margin", "wide"],
+        ["s.tif", "--resolution", "-1"],
+        ["s.tif", "--memory", "lots"],
+        ["s.tif", "-b", "red"],
+        ["s.tif", "--group", "terrain"],
+        ["s.tif", "--no-such-option"],
+    ],
+)
+def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert geounet("segment", *words) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "geounet_cli.app", "segment", folder / "none.tif", "--debug",
+         "-m", folder / "m.safetensors"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "no such file" in done.stderr
+
+
+def test_exact_margin_is_refused_for_networks_that_pool_globally(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = brightness_model(folder / "global.safetensors", exact=False)
+    assert geounet("segment", folder / "s.tif", "-m", model, "--margin", "exact") == 1
+    assert "no margin is exact" in capsys.readouterr().err
+
+
+def test_the_mask_carries_the_run(folder: Path) -> None:
+    assert geounet("segment", folder / "s.tif", "-m", folder / "m.safetensors", "-q") == 0
+    with rasterio.open(folder / "s_mask.tif") as result:
+        tags = result.tags()
+    assert tags["GEOUNET_MODEL"].startswith("test ")
+    assert len(tags["GEOUNET_RUN"]) == 16
