@@ -11,6 +11,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find geounet cli -type f -not -path '*/__pycache__/*')
 
+# Compiling every module of torch and its kin in advance takes longer than all else in the install;
+# Python compiles the few that are used when they are first imported.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
+
 # An environment with the development tools holds the package already (as an editable install).
 READY := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.installed)
 
@@ -38,11 +42,11 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check .
+	$(PIP) .
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
+	$(PIP) -e ".[dev]"
 	touch $@
 
 $(BIN)/python:
