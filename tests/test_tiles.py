@@ -13,7 +13,7 @@ def grids(draw: st.DrawFn) -> TileGrid:
     stride = draw(st.sampled_from([1, 2, 3, 8, 32]))
     core = tuple(stride * draw(st.integers(1, 6)) for _ in range(2))
     margin = stride * draw(st.integers(0, 4))
-    height, width = draw(st.integers(1, 150)), draw(st.integers(1, 150))
+    height, width = draw(st.integers(1, 70)), draw(st.integers(1, 70))
     return TileGrid(height, width, (core[0], core[1]), margin, stride)
 
 
