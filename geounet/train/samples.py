@@ -23,6 +23,7 @@ from geounet.mirror import mirror_index
 from geounet.raster.scene import describe, open_scene, read_window
 from geounet.tiles import Window
 from geounet.train.augment import recolour, window_map
+from geounet.train.calm import narrow_water
 from geounet.train.config import SourceConfig, TownConfig, TrainConfig
 
 _SPOTS = 20_000  # places kept per label and scene
@@ -160,6 +161,11 @@ def _read(path: Path, bands: int) -> tuple[np.ndarray, np.ndarray, float]:
     return data, valid, scene.georef.gsd or 1.0
 
 
+def _narrowed(scene: LabelledScene, water: int) -> LabelledScene:
+    labels = narrow_water(scene.levels[0], scene.labels, scene.gsd, water)
+    return make_scene(scene.name, scene.levels[0], labels, scene.gsd)
+
+
 def make_towns(config: TownConfig) -> list[LabelledScene]:
     """Synthetic scenes with full labels."""
     from geounet.train.town import make_town
@@ -249,8 +255,10 @@ def load_pools(config: TrainConfig) -> list[Pool]:
         paths = find_images(source, data)
         if both := checked.intersection(paths):
             raise ConfigError(f"{min(both)} is both trained on and checked; exclude it from one")
-        scenes = tuple(read_scene(path, bands, table) for path in paths)
-        pools.append(Pool(scenes, source.share, source.gsd))
+        scenes = [read_scene(path, bands, table) for path in paths]
+        if source.calm_water:
+            scenes = [_narrowed(scene, 1 << legend.names.index("water")) for scene in scenes]
+        pools.append(Pool(tuple(scenes), source.share, source.gsd))
     if config.town is not None:
         pools.append(Pool(tuple(make_towns(config.town)), config.town.share, config.town.gsd))
     return pools
