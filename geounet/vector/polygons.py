@@ -160,6 +160,42 @@ def _ranges(offsets: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.
     return result + np.arange(total)
 
 
+def assemble(
+    points: NDArray[np.int32],
+    nodes: NDArray[np.bool_],
+    ring_offsets: NDArray[np.int64],
+    owners: NDArray[np.int32],
+    class_id: NDArray[np.uint8],
+    pixels: NDArray[np.int64],
+    confidence: NDArray[np.float64],
+) -> Polygons:
+    """Group rings into polygons, in the polygonizer's order.
+
+    The rings (``points``, ``nodes``, ``ring_offsets``) begin at their topmost, then leftmost
+    vertex. ``owners`` int32 (rings,) is the row of each ring's polygon in the columns that follow;
+    rows that no ring names are left out.
+    """
+    first = points[ring_offsets[:-1]]
+    grouped = np.lexsort((first[:, 0], first[:, 1], owners))
+    begins = np.flatnonzero(np.diff(owners[grouped], prepend=-1))
+    counts = np.diff(begins, append=len(owners))
+    shells = grouped[begins]
+    lowest = np.maximum.reduceat(points[:, 1], ring_offsets[:-1])[shells]
+    order = np.lexsort((first[shells, 0], first[shells, 1], lowest))
+    rings = grouped[_ranges(_offsets(counts), order)]
+    index = _ranges(ring_offsets, rings)
+    rows = owners[shells][order]
+    return Polygons(
+        class_id[rows],
+        pixels[rows],
+        confidence[rows],
+        points[index],
+        nodes[index],
+        _offsets(np.diff(ring_offsets)[rings]),
+        _offsets(counts[order]),
+    )
+
+
 def wkb_offsets(
     ring_offsets: NDArray[np.int64], polygon_offsets: NDArray[np.int64]
 ) -> NDArray[np.int64]:

@@ -1,7 +1,6 @@
 """The polygonizer against rasterio (exact outlines), scipy (sums) and shapely (validity)."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,26 +15,7 @@ from geounet.errors import ConfigError
 from geounet.vector import polygonize
 from geounet.vector.polygonize import Polygonizer
 from geounet.vector.polygons import Polygons
-
-COLUMNS = (
-    "class_id", "pixels", "confidence", "points", "nodes", "ring_offsets", "polygon_offsets",
-)  # fmt: skip
-
-
-def outlines(
-    mask: np.ndarray,
-    cuts: Sequence[int] = (),
-    confidence: np.ndarray | None = None,
-    threads: int = 1,
-) -> Polygons:
-    """All polygons of a mask whose rows are pushed in parts that begin at ``cuts``."""
-    polygonizer = Polygonizer(mask.shape[1], threads=threads)
-    bounds = [0, *cuts, len(mask)]
-    batches = [
-        polygonizer.push(mask[a:b], None if confidence is None else confidence[a:b])
-        for a, b in pairwise(bounds)
-    ]
-    return Polygons.concat([*batches, polygonizer.finish()])
+from tests.vector.masks import masks, outlines, same
 
 
 def normal(geometries: Sequence[shapely.Geometry], classes: Sequence[int]) -> list[tuple[int, str]]:
@@ -55,23 +35,6 @@ def check(mask: np.ndarray, polygons: Polygons) -> None:
     assert shapely.is_valid(geometries).all()
     if len(geometries):
         assert shapely.coverage_is_valid(geometries)
-
-
-def same(one: Polygons, other: Polygons) -> None:
-    for column in COLUMNS:
-        np.testing.assert_array_equal(getattr(one, column), getattr(other, column), column)
-
-
-@st.composite
-def masks(draw: st.DrawFn) -> np.ndarray:
-    """Small masks, from noise to blocks, with and without nodata."""
-    height, width = draw(st.integers(1, 33)), draw(st.integers(1, 37))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    mask = rng.integers(0, draw(st.integers(1, 5)), (height, width)).astype(np.uint8)
-    scale = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    mask = np.kron(mask, np.ones(scale, np.uint8))
-    mask[rng.random(mask.shape) < draw(st.sampled_from([0.0, 0.0, 0.1, 0.5]))] = 255
-    return mask
 
 
 @settings(max_examples=120, deadline=None)

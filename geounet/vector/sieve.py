@@ -1,0 +1,295 @@
+"""Merge regions that are too small into what surrounds them.
+
+Strategy. The smallest region goes first (ties: the one that comes first). It takes the class with
+which it shares the longest border; neighbours of one class count together, because the region
+joins them all. Nodata counts for nothing, so an island in nodata stays. If the region now hangs
+together with others that are too small, they are one region from here on, and queue up again while
+they stay too small. A region that was large enough keeps its class whatever happens around it, so
+a decision depends on the cluster of small regions around it alone, never on tiles or strips.
+
+Afterwards neighbours of equal class are one polygon: the result is the polygonization of the mask
+in which the small regions were painted over.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from geounet.vector.arcs import (
+    BORDER,
+    EDGES,
+    FOLLOW,
+    OWNER,
+    RING,
+    START,
+    TWIN,
+    Halves,
+    number_starts,
+)
+from geounet.vector.polygons import Polygons, assemble
+from geounet.vector.trace import Ints, Longs
+
+
+def sieve(polygons: Polygons, min_pixels: Mapping[int, float]) -> Polygons:
+    """Merge small regions into their neighbours.
+
+    Args:
+        polygons: all polygons of a mask, as the polygonizer makes them.
+        min_pixels: class id -> regions with fewer pixels than this are merged.
+
+    Returns:
+        Polygons that form a valid coverage of the same pixels. ``pixels`` and ``confidence`` are
+        those of all pixels inside, merged ones included.
+    """
+    least = np.zeros(256)
+    for class_id, smallest in min_pixels.items():
+        least[class_id] = smallest
+    if not np.any(polygons.pixels < least[polygons.class_id]):
+        return polygons
+    halves = Halves.of(polygons)
+    classes = repaint(polygons.class_id, polygons.pixels, least, halves.table, halves.offsets)
+    region = unite_equal(classes, halves.table)
+    starts, count = number_starts(halves.heads)
+    points, nodes, ring_offsets, owners = dissolve(
+        polygons.points, polygons.ring_offsets, halves.table, region, starts, count
+    )
+    pixels = np.bincount(region, polygons.pixels, len(region)).astype(np.int64)
+    weight = np.bincount(region, polygons.pixels * polygons.confidence, len(region))
+    confidence = weight / np.maximum(pixels, 1)
+    return assemble(points, nodes, ring_offsets, owners, classes, pixels, confidence)
+
+
+@njit(cache=True, nogil=True)
+def _push(heap: Longs, count: int, key: int) -> None:
+    """Put a key on a binary heap of ``count`` keys."""
+    at = count
+    while at and heap[(at - 1) // 2] > key:
+        heap[at] = heap[(at - 1) // 2]
+        at = (at - 1) // 2
+    heap[at] = key
+
+
+@njit(cache=True, nogil=True)
+def _pop(heap: Longs, count: int) -> int:
+    """Take the least key from a binary heap of ``count`` keys."""
+    result = int(heap[0])
+    key = heap[count - 1]
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= count - 1:
+            break
+        if child + 1 < count - 1 and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= key:
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = key
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _root(parent: Ints, item: int) -> int:
+    while parent[item] != item:
+        parent[item] = parent[parent[item]]
+        item = parent[item]
+    return item
+
+
+@njit(cache=True, nogil=True)
+def repaint(
+    class_id: NDArray[np.uint8],
+    pixels: Longs,
+    least: NDArray[np.float64],
+    table: Ints,
+    offsets: Longs,
+) -> NDArray[np.uint8]:
+    """The class of each polygon once small ones have been merged; uint8 (n,)."""
+    count = class_id.size
+    parent = np.arange(count).astype(np.int32)
+    last = np.arange(count).astype(np.int32)  # lists of the members of each small region
+    sibling = np.full(count, -1, np.int32)
+    area = pixels.copy()
+    classes = class_id.copy()
+    settled = np.empty(count, np.bool_)
+    heap = np.empty(count, np.int64)
+    n_heap = 0
+    for k in range(count):
+        settled[k] = area[k] >= least[classes[k]]
+        if not settled[k]:
+            _push(heap, n_heap, (area[k] << 32) | k)
+            n_heap += 1
+    border = np.zeros(256, np.int64)
+    while n_heap:
+        key = _pop(heap, n_heap)
+        n_heap -= 1
+        small = key & 0xFFFFFFFF
+        if settled[small] or parent[small] != small or area[small] != key >> 32:
+            continue
+        border[:] = 0
+        member = small
+        while member >= 0:
+            for half in range(offsets[member], offsets[member + 1]):
+                if table[half, TWIN] >= 0:
+                    other = _root(parent, table[table[half, TWIN], OWNER])
+                    if other != small:
+                        border[classes[other]] += table[half, BORDER]
+            member = sibling[member]
+        best = np.argmax(border)
+        settled[small] = True
+        if border[best] == 0:
+            continue  # nodata all around
+        classes[small] = best
+        joined = False  # to a region that is large enough
+        member = small
+        while member >= 0:
+            for half in range(offsets[member], offsets[member + 1]):
+                if table[half, TWIN] >= 0:
+                    other = _root(parent, table[table[half, TWIN], OWNER])
+                    if other != small and classes[other] == best:
+                        if settled[other]:
+                            joined = True
+                        else:
+                            parent[other] = small
+                            area[small] += area[other]
+                            sibling[last[small]] = other
+                            last[small] = last[other]
+            member = sibling[member]
+        if not joined and area[small] < least[best]:
+            settled[small] = False
+            _push(heap, n_heap, (area[small] << 32) | small)
+            n_heap += 1
+    for k in range(count):
+        classes[k] = classes[_root(parent, k)]
+    return classes
+
+
+@njit(cache=True, nogil=True)
+def unite_equal(classes: NDArray[np.uint8], table: Ints) -> Ints:
+    """Number of the first polygon in each connected region of equal class; int32 (n,)."""
+    parent = np.arange(classes.size).astype(np.int32)
+    for half in range(table.shape[0]):
+        if table[half, TWIN] > half:
+            one, other = table[half, OWNER], table[table[half, TWIN], OWNER]
+            if classes[one] == classes[other]:
+                one, other = _root(parent, one), _root(parent, other)
+                parent[max(one, other)] = min(one, other)
+    for k in range(classes.size):
+        parent[k] = _root(parent, k)
+    return parent
+
+
+@njit(cache=True, nogil=True)
+def dissolve(
+    points: Ints, ring_offsets: Longs, table: Ints, region: Ints, starts: Ints, n_starts: int
+) -> tuple[Ints, NDArray[np.bool_], Longs, Ints]:
+    """Drop borders inside regions and follow the rest.
+
+    ``region`` int32 (polygons,) is equal for polygons to be united; ``starts`` int32 (halves,) is
+    the number of each half's first vertex, below ``n_starts``.
+
+    Returns:
+        Points, nodes and ring offsets as in ``Polygons``, rings begin at their topmost, then
+        leftmost vertex; and the region of each ring.
+    """
+    count = table.shape[0]
+    gone = np.empty(count, np.bool_)
+    degree = np.zeros(n_starts, np.uint8)
+    for half in range(count):
+        twin = table[half, TWIN]
+        gone[half] = twin >= 0 and region[table[half, OWNER]] == region[table[twin, OWNER]]
+        if not gone[half]:
+            degree[starts[half]] += 1
+            if twin < 0:  # the other end of a border that only this side knows
+                degree[starts[table[half, FOLLOW]]] += 1
+    seen = gone.copy()
+    stack = np.empty(count, np.int32)
+    place = np.full(n_starts, -1, np.int32)  # vertex -> where the half from there is on the stack
+    result = np.empty((points.shape[0] + count, 2), np.int32)
+    nodes = np.empty(points.shape[0] + count, np.bool_)
+    offsets = np.zeros(count + 1, np.int64)
+    owners = np.empty(count, np.int32)
+    n = 0
+    for first in range(count):
+        if seen[first]:
+            continue
+        height = 0
+        half = first
+        while True:
+            at = starts[half]
+            if place[at] >= 0:  # met again: split off a loop
+                bottom = place[at]
+                begin = offsets[n]
+                size = _write_loop(
+                    stack[bottom:height], points, ring_offsets, table, starts, degree,
+                    result[begin:], nodes[begin:],
+                )  # fmt: skip
+                owners[n] = region[table[first, OWNER]]
+                n += 1
+                offsets[n] = begin + size
+                for k in range(bottom, height):
+                    place[starts[stack[k]]] = -1
+                height = bottom
+            if seen[half]:
+                break
+            seen[half] = True
+            place[at] = height
+            stack[height] = half
+            height += 1
+            half = table[half, FOLLOW]
+            while gone[half]:
+                half = table[table[half, TWIN], FOLLOW]
+    return result[: offsets[n]], nodes[: offsets[n]], offsets[: n + 1], owners[:n]
+
+
+@njit(cache=True, nogil=True)
+def _write_loop(
+    loop: Ints,
+    points: Ints,
+    ring_offsets: Longs,
+    table: Ints,
+    starts: Ints,
+    degree: NDArray[np.uint8],
+    result: Ints,
+    nodes: NDArray[np.bool_],
+) -> int:
+    """Write the closed ring of some halves; returns the number of vertices written.
+
+    Vertices at which no third border is left are dropped where the outline runs straight on.
+    """
+    n = 0
+    best = 0
+    for k in range(loop.size):
+        half = loop[k]
+        base = ring_offsets[table[half, RING]]
+        size = ring_offsets[table[half, RING] + 1] - base - 1
+        before = loop[k - 1]
+        last = ring_offsets[table[before, RING]]
+        last_size = ring_offsets[table[before, RING] + 1] - last - 1
+        last += (table[before, START] + table[before, EDGES] - 1) % last_size
+        for m in range(table[half, EDGES]):
+            at = base + (table[half, START] + m) % size
+            node = False
+            if m == 0:
+                node = degree[starts[half]] > 2
+                upright = points[at, 0] == points[at + 1, 0]
+                if not node and upright == (points[last, 0] == points[at, 0]):
+                    continue
+            result[n, 0], result[n, 1] = points[at, 0], points[at, 1]
+            nodes[n] = node
+            if result[n, 1] < result[best, 1] or (
+                result[n, 1] == result[best, 1] and result[n, 0] < result[best, 0]
+            ):
+                best = n
+            n += 1
+    if best:
+        turned, turned_nodes = result[:best].copy(), nodes[:best].copy()
+        for k in range(best, n):
+            result[k - best], nodes[k - best] = result[k], nodes[k]
+        result[n - best : n] = turned
+        nodes[n - best : n] = turned_nodes
+    result[n], nodes[n] = result[0], nodes[0]
+    return n + 1
