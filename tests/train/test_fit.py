@@ -12,6 +12,7 @@ from geounet.model.networks import build_network
 from geounet.train import fit as loop
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import AugmentConfig, FitConfig
+from geounet.train.curves import plot, read_log
 from geounet.train.export import export
 from geounet.train.fit import CHECKPOINT, LOG, fit, learning_rate, read_checkpoint
 from tests.train.tiny import build_tiny, config_for
@@ -127,3 +128,22 @@ def test_export_writes_averaged_weights_and_facts(tmp_path: Path) -> None:
     assert spec.card["steps"] == 3
     assert spec.card["machine"] == "a test"
     assert set(spec.card["accuracy_iou"]["held back"]) >= {"land", "building", "water", "miou"}
+
+
+def test_the_log_becomes_a_picture(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=20, check_every=10)
+    fit(config, tmp_path / "run")
+    log = read_log(tmp_path / "run" / LOG)
+    assert [line["step"] for line in log] == [10, 10, 20, 20]
+    plot(log, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_resumed_log_forgets_what_was_lost(tmp_path: Path) -> None:
+    steps = [(10, 1.0), (20, 2.0), (30, 3.0), (25, 4.0), (35, 5.0)]
+    lines = [json.dumps({"step": step, "loss": loss}) for step, loss in steps]
+    (tmp_path / LOG).write_text("\n".join(lines))
+    assert [line["loss"] for line in read_log(tmp_path / LOG)] == [1.0, 2.0, 4.0, 5.0]
+    (tmp_path / LOG).write_text("{")
+    with pytest.raises(ConfigError, match="not a training log"):
+        read_log(tmp_path / LOG)
