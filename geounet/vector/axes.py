@@ -1,0 +1,149 @@
+"""The directions of a building: where its walls run, and the pairs of axes that they share.
+
+As in :mod:`geounet.vector.walls`, everything is compiled, in pixels and radians.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from geounet.vector.walls import PLACES, cut, places_of, prefix_sums, rolled, scatter, trimmed
+
+ROUGH_PLACES = 64
+"""The same while only directions are sought."""
+
+ROUGH = (1.0, 0.5)
+"""Tolerances, in tolerances, of the cuts from which a building's axes may come."""
+
+AXIS_SPREAD = math.radians(9.0)
+"""Walls this close to an axis take part in finding its direction."""
+
+MAX_PAIRS = 3
+"""At most this many pairs of axes at right angles in a building."""
+
+MIN_SHARE = 0.2
+"""Share of a building's walls that each further pair of axes must explain."""
+
+
+@njit(cache=True, nogil=True)
+def wall_samples(samples: np.ndarray, starts: np.ndarray, wall: int) -> tuple[int, int]:
+    """First sample of a wall and the one after its last, without those next to corners."""
+    return trimmed(starts[wall], starts[wall + 1] if wall + 1 < len(starts) else len(samples))
+
+
+@njit(cache=True, nogil=True)
+def directions(samples: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Direction (of the total least squares line) and length of each wall, ``(w,)`` each."""
+    sums = prefix_sums(samples)
+    angle, length = np.empty(len(starts)), np.empty(len(starts))
+    for w in range(len(starts)):
+        i, j = wall_samples(samples, starts, w)
+        xx, xy, yy = scatter(sums, i, j)
+        angle[w] = 0.5 * math.atan2(2 * xy, xx - yy)
+        length[w] = math.hypot(samples[j - 1, 0] - samples[i, 0], samples[j - 1, 1] - samples[i, 1])
+    return angle, length
+
+
+@njit(cache=True, nogil=True)
+def clearest_corner(angle: np.ndarray, length: np.ndarray, starts: np.ndarray) -> int:
+    """Start of the wall that makes the clearest corner with the one before it."""
+    most, best = -1.0, 0
+    for w in range(len(starts)):
+        clear = abs(math.sin(angle[w] - angle[w - 1])) * min(length[w], length[w - 1])
+        if clear > most:
+            most, best = clear, starts[w]
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _quarter(angle: float) -> float:
+    """A difference of directions modulo 90 degrees, -45 to 45 degrees."""
+    quarter = math.pi / 2
+    return (angle + quarter / 2) % quarter - quarter / 2
+
+
+@njit(cache=True, nogil=True)
+def find_axes(angle: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Axes that walls share: pairs at right angles, each explaining what those before do not.
+
+    Args:
+        angle: ``(w,)`` directions of walls.
+        length: ``(w,)`` their lengths.
+
+    Returns:
+        ``(2 * pairs,)`` directions: a, a + 90 degrees, b, b + 90 degrees, ...
+    """
+    axes = np.empty(2 * MAX_PAIRS)
+    left = length.copy()
+    found = 0
+    while found < MAX_PAIRS:
+        support, centre = 0.0, 0.0
+        for i in range(len(angle)):
+            own = 0.0
+            for j in range(len(angle)):
+                near = _quarter(angle[j] - angle[i]) / AXIS_SPREAD
+                own += left[j] * max(0.0, 1 - near * near)
+            if left[i] > 0 and own > support:
+                support, centre = own, angle[i]
+        if support <= 0 or (found > 0 and support < MIN_SHARE * length.sum()):
+            break
+        shift, total, walls = 0.0, 0.0, 0
+        for i in range(len(angle)):
+            off = _quarter(angle[i] - centre)
+            if abs(off) < AXIS_SPREAD and left[i] > 0:
+                # A direction's variance falls with the cube of a wall's length.
+                shift += off * length[i] ** 3
+                total += length[i] ** 3
+                walls += 1
+                left[i] = 0.0
+        if found == 0 or walls > 1:
+            axes[2 * found] = centre + shift / total
+            axes[2 * found + 1] = axes[2 * found] + math.pi / 2
+            found += 1
+    return axes[: 2 * found].copy()
+
+
+@njit(cache=True, nogil=True)
+def turned_axes(
+    samples: np.ndarray, starts: np.ndarray, lines: np.ndarray, axes: np.ndarray
+) -> np.ndarray:
+    """Turn each pair of axes to the common slope of the walls along it (least squares)."""
+    result = axes.copy()
+    sums = prefix_sums(samples)
+    for pair in range(len(axes) // 2):
+        moment, spread = 0.0, 0.0
+        for w in range(len(starts)):
+            if lines[w] // 2 == pair and lines[w] < len(axes):
+                i, j = wall_samples(samples, starts, w)
+                xx, xy, yy = scatter(sums, i, j)
+                c, s = math.cos(axes[lines[w]]), math.sin(axes[lines[w]])
+                spread += xx * c * c + 2 * xy * c * s + yy * s * s
+                moment += (yy - xx) * c * s + xy * (c * c - s * s)
+        if spread > 0:
+            result[2 * pair] += math.atan2(moment, spread)
+            result[2 * pair + 1] = result[2 * pair] + math.pi / 2
+    return result
+
+
+@njit(cache=True, nogil=True)
+def best_start(samples: np.ndarray, axes: np.ndarray, tolerance: float) -> tuple[int, np.ndarray]:
+    """Sample to start cutting from and the axes, if none are given.
+
+    Both come from a cut into free walls. A fine one is led astray by noise, a coarse one takes a
+    row of steps for a slope, so that the one is taken from which the cheaper cut follows.
+    """
+    cheapest, first, found = np.inf, 0, axes
+    for share in ROUGH:
+        starts, _, _ = cut(
+            samples, places_of(samples, ROUGH_PLACES), np.empty(0), share * tolerance
+        )
+        if len(starts) > 1:
+            angle, length = directions(samples, starts)
+            corner = clearest_corner(angle, length, starts)
+            own = axes if len(axes) > 0 else find_axes(angle, length)
+            turned = rolled(samples, corner)
+            _, _, cost = cut(turned, places_of(turned, PLACES), own, tolerance)
+            if cost < cheapest:
+                cheapest, first, found = cost, corner, own
+    return first, found

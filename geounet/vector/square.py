@@ -1,0 +1,228 @@
+"""Buildings drawn as a surveyor would: straight walls, right angles where there are any.
+
+Each building gets its own axes: the direction that most of its walls share, further ones where
+wings stand at another angle. Its rings are then cut into walls (:mod:`geounet.vector.walls`), each
+wall is put where it fits the raw outline best in least squares, and corners are where walls meet.
+A wall's offset is the mean of its samples weighted by their length along the wall, which keeps the
+raw outline's area. What no straight walls explain better than a circle becomes one; curved parts of
+a building keep short walls that follow the curve.
+"""
+
+import math
+
+import numpy as np
+import shapely
+from numba import njit
+
+from geounet.vector.axes import best_start, turned_axes, wall_samples
+from geounet.vector.curves import circle_through, follow_curves, round_ring
+from geounet.vector.walls import (
+    FREE_PRICE,
+    PARALLEL,
+    PLACES,
+    cut,
+    places_of,
+    prefix_sums,
+    rolled,
+    sample,
+    scatter,
+)
+
+STEADY = math.radians(0.3)
+"""Axes that turn by less than this need no second search."""
+
+CIRCLE_PRICE = 4.5
+"""Price of a circle in prices of a wall along an axis: a little more than a rectangle's."""
+
+CIRCLE_LOSS = 2.0
+"""Squared distances that a circle may have where walls have one: walls have more to turn at."""
+
+REACH = 4.0
+"""Corners stay this close to the raw outline's, in tolerances."""
+
+JOINED = 2.0
+"""Walls that do not meet but end this close, in tolerances, share one vertex."""
+
+LARGEST_SHIFT = 0.5
+"""Mean distance between raw and squared outline, in tolerances, beyond which squaring failed."""
+
+
+def square(polygons: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Square the raw outlines of buildings.
+
+    Args:
+        polygons: ``(n,)`` shapely polygons between pixel corners, in pixel coordinates.
+        tolerance: in pixels: how far the raw outline may stray from the true one. Two to three are
+            right for masks of networks.
+
+    Returns:
+        ``(squared, done)``: ``(n,)`` polygons, those that could not be squared as they came, and
+        bool ``(n,)``, which were squared. Valid, holes kept.
+    """
+    squared = polygons.copy()
+    done = np.zeros(len(polygons), dtype=np.bool_)
+    for i, polygon in enumerate(polygons):
+        rings = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(polygon)]
+        fitted = square_building(rings, tolerance)
+        if fitted is not None:
+            squared[i] = shapely.Polygon(fitted[0], fitted[1:])
+            done[i] = True
+    done &= shapely.is_valid(squared)
+    done[done] &= _close(polygons[done], squared[done], tolerance)
+    squared[~done] = polygons[~done]
+    return squared, done
+
+
+def _close(raw: np.ndarray, squared: np.ndarray, tolerance: float) -> np.ndarray:
+    shift = shapely.area(shapely.symmetric_difference(raw, squared)) / shapely.length(squared)
+    close: np.ndarray = shift <= LARGEST_SHIFT * tolerance
+    return close
+
+
+def square_building(rings: list[np.ndarray], tolerance: float) -> list[np.ndarray] | None:
+    """Square the rings of one building, without a look at the result's validity.
+
+    Args:
+        rings: shell and holes, float64 ``(m, 2)`` each, between pixel corners in pixel coordinates,
+            last vertex not repeated.
+        tolerance: in pixels.
+
+    Returns:
+        As many rings, turning as they did; None where a ring is too small to have walls.
+    """
+    axes = np.empty(0)
+    result: list[np.ndarray] = []
+    origin = rings[0].mean(axis=0)
+    for ring in rings:
+        fitted, axes = _square_ring(ring - origin, axes, tolerance)
+        if len(fitted) < 3:
+            return None
+        result.append(fitted + origin)
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _square_ring(
+    ring: np.ndarray, axes: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Square a ring along given axes, or find its own where none are given; returns both."""
+    area = ring_area(ring)
+    samples = sample(ring)
+    # Small buildings have small features: the tolerance is at most a quarter of a square's side.
+    tolerance = min(tolerance, abs(area) / len(samples))
+    price = tolerance**3
+    samples = rolled(samples, _far_sample(samples))
+    own = len(axes) == 0
+    first, axes = best_start(samples, axes, tolerance)
+    samples = rolled(samples, first)
+    places = places_of(samples, PLACES)
+    starts, lines, cost = cut(samples, places, axes, tolerance)
+    if cost == np.inf:
+        return ring[:0], axes
+    if own:
+        turned = turned_axes(samples, starts, lines, axes)
+        if np.abs(turned - axes).max() > STEADY:
+            starts, lines, cost = cut(samples, places, turned, tolerance)
+            turned = turned_axes(samples, starts, lines, turned)
+        axes = turned
+    x, y, loss = circle_through(samples)
+    walls_loss = cost - _price(lines, len(axes)) * price
+    if loss < CIRCLE_LOSS * walls_loss and loss + CIRCLE_PRICE * price < cost:
+        return round_ring(x, y, area), axes
+    starts, lines = follow_curves(samples, starts, lines, axes, tolerance)
+    return _corners(samples, starts, _place(samples, starts, lines, axes), tolerance), axes
+
+
+@njit(cache=True, nogil=True)
+def ring_area(ring: np.ndarray) -> float:
+    """Signed area of a ring."""
+    total = 0.0
+    for i in range(len(ring)):
+        total += ring[i - 1, 0] * ring[i, 1] - ring[i, 0] * ring[i - 1, 1]
+    return total / 2
+
+
+@njit(cache=True, nogil=True)
+def _far_sample(samples: np.ndarray) -> int:
+    """The sample farthest from the centre: it lies at a corner."""
+    x, y, far, best = 0.0, 0.0, -1.0, 0
+    for i in range(len(samples)):
+        x += samples[i, 0] / len(samples)
+        y += samples[i, 1] / len(samples)
+    for i in range(len(samples)):
+        distance = (samples[i, 0] - x) ** 2 + (samples[i, 1] - y) ** 2
+        if distance > far:
+            far, best = distance, i
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _price(lines: np.ndarray, free: int) -> float:
+    """Price of walls in prices of a wall along an axis."""
+    total = 0.0
+    for line in lines:
+        total += FREE_PRICE if line == free else 1.0
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _place(
+    samples: np.ndarray, starts: np.ndarray, lines: np.ndarray, axes: np.ndarray
+) -> np.ndarray:
+    """The walls' lines, ``(w, 4)``: a point on each and its direction as a unit vector."""
+    result = np.empty((len(starts), 4))
+    sums = prefix_sums(samples)
+    for w in range(len(starts)):
+        first, last = wall_samples(samples, starts, w)
+        if lines[w] < len(axes):
+            angle = axes[lines[w]]
+        else:
+            xx, xy, yy = scatter(sums, first, last)
+            angle = 0.5 * math.atan2(2 * xy, xx - yy)
+        c, s = math.cos(angle), math.sin(angle)
+        x, y, total = 0.0, 0.0, 0.0
+        for i in range(first, last):
+            weight = abs(samples[i, 2] * c + samples[i, 3] * s)
+            x += samples[i, 0] * weight
+            y += samples[i, 1] * weight
+            total += weight
+        result[w, 0], result[w, 1] = x / total, y / total
+        result[w, 2], result[w, 3] = c, s
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _corners(
+    samples: np.ndarray, starts: np.ndarray, walls: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """Ring ``(v, 2)`` through the corners of consecutive walls.
+
+    Where two lines hardly turn or meet far from the raw corner, the walls end at their points
+    nearest to it: in one vertex between them, or in two if these are far apart.
+    """
+    ring = np.empty((2 * len(walls), 2))
+    count = 0
+    for w in range(len(walls)):
+        x0, y0, c0, s0 = walls[w - 1, 0], walls[w - 1, 1], walls[w - 1, 2], walls[w - 1, 3]
+        x1, y1, c1, s1 = walls[w, 0], walls[w, 1], walls[w, 2], walls[w, 3]
+        x = samples[starts[w], 0] - samples[starts[w], 2] / 2
+        y = samples[starts[w], 1] - samples[starts[w], 3] / 2
+        along0 = (x - x0) * c0 + (y - y0) * s0
+        along1 = (x - x1) * c1 + (y - y1) * s1
+        cross = c0 * s1 - s0 * c1
+        if abs(cross) > PARALLEL:
+            meet = ((x1 - x0) * s1 - (y1 - y0) * c1) / cross
+            if abs(meet - along0) <= REACH * tolerance:
+                ring[count, 0], ring[count, 1] = x0 + meet * c0, y0 + meet * s0
+                count += 1
+                continue
+        ring[count, 0], ring[count, 1] = x0 + along0 * c0, y0 + along0 * s0
+        other_x, other_y = x1 + along1 * c1, y1 + along1 * s1
+        if math.hypot(ring[count, 0] - other_x, ring[count, 1] - other_y) < JOINED * tolerance:
+            ring[count, 0] = (ring[count, 0] + other_x) / 2
+            ring[count, 1] = (ring[count, 1] + other_y) / 2
+        else:
+            count += 1
+            ring[count, 0], ring[count, 1] = other_x, other_y
+        count += 1
+    return ring[:count].copy()
