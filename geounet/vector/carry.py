@@ -117,6 +117,13 @@ def measure(roots: Longs, regions: Ints, pieces: Ints) -> Longs:
 
 
 @njit(cache=True, nogil=True)
+def _copy_row(source: Ints, row: int, target: Ints, place: int) -> None:
+    # (a loop: array assignments take long to compile)
+    for k in range(source.shape[1]):
+        target[place, k] = source[row, k]
+
+
+@njit(cache=True, nogil=True)
 def append(
     rest: Longs,
     from_points: Ints,
@@ -139,8 +146,8 @@ def append(
     number = np.full(from_pieces.shape[0], -1, np.int32)
     for k in range(rest.size):
         region = n_regions + k
-        regions[region] = from_regions[rest[k]]
-        amounts[region] = from_amounts[rest[k]]
+        _copy_row(from_regions, rest[k], regions, region)
+        _copy_row(from_amounts, rest[k], amounts, region)
         regions[region, PARENT] = region
         regions[region, HEAD] = n_pieces
         piece = from_regions[rest[k], HEAD]
@@ -153,7 +160,7 @@ def append(
                 points[n_points + m, 0] = from_points[at + m, 0]
                 points[n_points + m, 1] = from_points[at + m, 1]
             n_points += size
-            pieces[n_pieces] = from_pieces[piece]
+            _copy_row(from_pieces, piece, pieces, n_pieces)
             pieces[n_pieces, REGION] = region
             pieces[n_pieces, NEXT] = n_pieces if from_pieces[piece, NEXT] >= 0 else -1
             pieces[n_pieces, SIBLING] = n_pieces + 1
@@ -161,11 +168,10 @@ def append(
             piece = from_pieces[piece, SIBLING]
         pieces[n_pieces - 1, SIBLING] = -1
         regions[region, TAIL] = n_pieces - 1
-    result = np.full(seams.shape, -1, np.int32)
+    result = np.empty(seams.shape, np.int32)
     for k in range(seams.shape[0]):
         for m in range(2):
-            if seams[k, m] >= 0:
-                result[k, m] = number[seams[k, m]]
+            result[k, m] = number[seams[k, m]] if seams[k, m] >= 0 else -1
     return result
 
 
@@ -215,8 +221,8 @@ def slide(
     for region in range(counts[2]):
         if regions[region, PARENT] == region and regions[region, ENDS] > 0:
             region_number[region] = n_regions
-            regions[n_regions] = regions[region]
-            amounts[n_regions] = amounts[region]
+            _copy_row(regions, region, regions, n_regions)
+            _copy_row(amounts, region, amounts, n_regions)
             regions[n_regions, PARENT] = n_regions
             regions[n_regions, HEAD] = -1
             n_regions += 1
@@ -230,7 +236,7 @@ def slide(
         for m in range(pieces[piece, LENGTH]):
             points[n_points + m, 0], points[n_points + m, 1] = points[at + m, 0], points[at + m, 1]
         n_points += pieces[piece, LENGTH]
-        pieces[n_pieces] = pieces[piece]
+        _copy_row(pieces, piece, pieces, n_pieces)
         pieces[n_pieces, REGION] = region
         pieces[n_pieces, SIBLING] = -1
         if regions[region, HEAD] < 0:

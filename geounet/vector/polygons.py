@@ -231,14 +231,17 @@ def write_wkb(
         at = offsets[p] - offsets[0]
         data[at] = 1
         number[0] = 3
-        data[at + 1 : at + 5] = number_bytes
+        for byte in range(4):
+            data[at + 1 + byte] = number_bytes[byte]
         number[0] = polygon_offsets[p + 1] - polygon_offsets[p]
-        data[at + 5 : at + 9] = number_bytes
+        for byte in range(4):
+            data[at + 5 + byte] = number_bytes[byte]
         at += 9
         for ring in range(polygon_offsets[p], polygon_offsets[p + 1]):
             begin, end = ring_offsets[ring], ring_offsets[ring + 1]
             number[0] = end - begin
-            data[at : at + 4] = number_bytes
+            for byte in range(4):
+                data[at + byte] = number_bytes[byte]
             at += 4
             for k in range(end - begin):
                 q = end - 1 - k if backwards else begin + k

@@ -54,7 +54,8 @@ def unite(regions: Ints, amounts: Longs, pieces: Ints, one: int, other: int) -> 
     regions[one, TAIL] = regions[other, TAIL]
     regions[one, ENDS] += regions[other, ENDS]
     regions[one, LOWEST] = max(regions[one, LOWEST], regions[other, LOWEST])
-    amounts[one] += amounts[other]
+    amounts[one, 0] += amounts[other, 0]
+    amounts[one, 1] += amounts[other, 1]
 
 
 @njit(cache=True, nogil=True)
@@ -104,10 +105,17 @@ def rings(
         (finished + 1,) into the records; ``loops`` int32 (k, 2) points of rings that were split;
         and whether the records are sorted by region and key.
     """
-    capacity = 2 * finished.size + 64
-    records = np.empty((capacity, 5), np.int64)
+    n_pieces = n_pinches = n_points = 0  # bounds; memory that is not written costs nothing
+    for q in range(finished.size):
+        piece = regions[finished[q], HEAD]
+        while piece >= 0:
+            n_pieces += 1
+            n_pinches += pieces[piece, PINCHES]
+            n_points += pieces[piece, LENGTH]
+            piece = pieces[piece, SIBLING]
+    records = np.empty((n_pieces + n_pinches, 5), np.int64)
     first = np.zeros(finished.size + 1, np.int64)
-    loops = np.empty((64, 2), np.int32)
+    loops = np.empty((n_points if n_pinches > 1 else 0, 2), np.int32)
     n_loops = 0
     n = 0
     ordered = True
@@ -142,21 +150,13 @@ def rings(
                     _gather(begin, int(skip), pieces, offsets, points, ring)
                     parts, order = _split(ring, pinches)
                     n_new = parts.size - 1
-                while n + n_new > capacity:
-                    capacity *= 2
-                    more = np.empty((capacity, 5), np.int64)
-                    more[:n] = records[:n]
-                    records = more
                 if n_new == 1:
                     records[n, 0], records[n, 1], records[n, 2] = q, key, begin
                     records[n, 3], records[n, 4] = skip, length
                 else:
-                    while n_loops + length > loops.shape[0]:
-                        more_loops = np.empty((2 * loops.shape[0], 2), np.int32)
-                        more_loops[:n_loops] = loops[:n_loops]
-                        loops = more_loops
                     for k in range(length):
-                        loops[n_loops + k] = ring[order[k]]
+                        loops[n_loops + k, 0] = ring[order[k], 0]
+                        loops[n_loops + k, 1] = ring[order[k], 1]
                     for k in range(n_new):
                         at = n_loops + parts[k]
                         size = parts[k + 1] - parts[k]
@@ -279,7 +279,7 @@ def copy_rings(
             for m in range(n, n + size):
                 nodes[m] = result[m, 0] & 1 != 0
                 result[m, 0] >>= 2
-            result[n + size] = result[n]
+            result[n + size, 0], result[n + size, 1] = result[n, 0], result[n, 1]
             nodes[n + size] = nodes[n]
             n += size + 1
             ring += 1

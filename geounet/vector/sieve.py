@@ -286,10 +286,10 @@ def _write_loop(
                 best = n
             n += 1
     if best:
-        turned, turned_nodes = result[:best].copy(), nodes[:best].copy()
-        for k in range(best, n):
-            result[k - best], nodes[k - best] = result[k], nodes[k]
-        result[n - best : n] = turned
-        nodes[n - best : n] = turned_nodes
-    result[n], nodes[n] = result[0], nodes[0]
+        turned, turned_nodes = result[:n].copy(), nodes[:n].copy()
+        for k in range(n):
+            source = (k + best) % n
+            result[k, 0], result[k, 1] = turned[source, 0], turned[source, 1]
+            nodes[k] = turned_nodes[source]
+    result[n, 0], result[n, 1], nodes[n] = result[0, 0], result[0, 1], nodes[0]
     return n + 1

@@ -190,7 +190,8 @@ def reduce_borders(
             keep[base + (start + far) % size] = True
             if height + 2 > stack.shape[0]:
                 more = np.empty((2 * stack.shape[0], 2), np.int64)
-                more[:height] = stack[:height]
+                for m in range(height):
+                    more[m, 0], more[m, 1] = stack[m, 0], stack[m, 1]
                 stack = more
             # the longer part last, so that the third vertex of a ring is sought there
             if far - i > j - far:

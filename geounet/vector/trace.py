@@ -54,23 +54,37 @@ def _changes(row: Bytes, void: int, columns: Ints, classes: Ints) -> int:
         count = 1
     x = 1
     while x < width:
-        stop = min(x + 64, width)
-        differs = np.uint8(0)  # one vectorised look at 64 pixels: most hold no change
-        for k in range(x, stop):
-            differs = np.uint8(differs | np.uint8(row[k] ^ row[k - 1]))
-        if differs:
-            for k in range(x, stop):
-                if row[k] != row[k - 1]:
-                    columns[count] = k
-                    classes[count] = row[k]
-                    count += 1
-        x = stop
+        size = min(64, width - x)
+        here, before = row[x : x + size], row[x - 1 : x - 1 + size]
+        if size == 64:  # one vectorised look at 64 pixels: most hold no change
+            differs = np.uint8(0)
+            for k in range(64):
+                differs = np.uint8(differs | np.uint8(here[k] ^ before[k]))
+            if not differs:
+                x += 64
+                continue
+        for k in range(size):
+            if here[k] != before[k]:
+                columns[count] = x + k
+                classes[count] = here[k]
+                count += 1
+        x += size
     if row[width - 1] != void:
         columns[count] = width
         classes[count] = void
         count += 1
     columns[count] = END
     return count
+
+
+@njit(cache=True, nogil=True)
+def _longer(vertices: Ints, count: int, capacity: int) -> Ints:
+    """A larger table that begins with the first ``count`` rows."""
+    result = np.empty((capacity, 4), np.int32)
+    for k in range(count):
+        for m in range(4):
+            result[k, m] = vertices[k, m]
+    return result
 
 
 @njit(cache=True, nogil=True)
@@ -132,16 +146,14 @@ def scan(
         lower[n_lower] = END
         if count + 2 * (n_upper + n_lower) > capacity:
             capacity = 2 * capacity + 2 * (n_upper + n_lower)
-            more = np.empty((capacity, 4), np.int32)
-            more[:count] = vertices[:count]
-            vertices = more
+            vertices = _longer(vertices, count, capacity)
             more_flags = np.empty(capacity, np.uint8)
-            more_flags[:count] = flags[:count]
-            flags = more_flags
-            if weighted:
-                more_sums = np.empty(capacity, np.int64)
-                more_sums[:count] = sums[:count]
-                sums = more_sums
+            more_sums = np.empty(capacity if weighted else 0, np.int64)
+            for k in range(count):  # (loops: array assignments take long to compile)
+                more_flags[k] = flags[k]
+                if weighted:
+                    more_sums[k] = sums[k]
+            flags, sums = more_flags, more_sums
         i = 0
         j = 0
         # the pixels around a corner:  a | b   above
