@@ -1,6 +1,7 @@
 """The directions of a building: where its walls run, and the pairs of axes that they share.
 
-As in :mod:`geounet.vector.walls`, everything is compiled, in pixels and radians.
+As in :mod:`geounet.vector.walls`, everything is in pixels and radians. What runs once a ring is
+left to numpy: compiling it would take longer than a town.
 """
 
 import math
@@ -8,7 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
-from geounet.vector.walls import PLACES, cut, places_of, prefix_sums, rolled, scatter, trimmed
+from geounet.vector.walls import cut, places_of, prefix_sums, rolled, scatter, trimmed
 
 ROUGH_PLACES = 64
 """The same while only directions are sought."""
@@ -18,6 +19,9 @@ ROUGH = (1.0, 0.5)
 
 AXIS_SPREAD = math.radians(9.0)
 """Walls this close to an axis take part in finding its direction."""
+
+ALIKE = math.radians(2.0)
+"""Axes closer than this lead to the same walls."""
 
 MAX_PAIRS = 3
 """At most this many pairs of axes at right angles in a building."""
@@ -46,65 +50,6 @@ def directions(samples: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.
 
 
 @njit(cache=True, nogil=True)
-def clearest_corner(angle: np.ndarray, length: np.ndarray, starts: np.ndarray) -> int:
-    """Start of the wall that makes the clearest corner with the one before it."""
-    most, best = -1.0, 0
-    for w in range(len(starts)):
-        clear = abs(math.sin(angle[w] - angle[w - 1])) * min(length[w], length[w - 1])
-        if clear > most:
-            most, best = clear, starts[w]
-    return best
-
-
-@njit(cache=True, nogil=True)
-def _quarter(angle: float) -> float:
-    """A difference of directions modulo 90 degrees, -45 to 45 degrees."""
-    quarter = math.pi / 2
-    return (angle + quarter / 2) % quarter - quarter / 2
-
-
-@njit(cache=True, nogil=True)
-def find_axes(angle: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Axes that walls share: pairs at right angles, each explaining what those before do not.
-
-    Args:
-        angle: ``(w,)`` directions of walls.
-        length: ``(w,)`` their lengths.
-
-    Returns:
-        ``(2 * pairs,)`` directions: a, a + 90 degrees, b, b + 90 degrees, ...
-    """
-    axes = np.empty(2 * MAX_PAIRS)
-    left = length.copy()
-    found = 0
-    while found < MAX_PAIRS:
-        support, centre = 0.0, 0.0
-        for i in range(len(angle)):
-            own = 0.0
-            for j in range(len(angle)):
-                near = _quarter(angle[j] - angle[i]) / AXIS_SPREAD
-                own += left[j] * max(0.0, 1 - near * near)
-            if left[i] > 0 and own > support:
-                support, centre = own, angle[i]
-        if support <= 0 or (found > 0 and support < MIN_SHARE * length.sum()):
-            break
-        shift, total, walls = 0.0, 0.0, 0
-        for i in range(len(angle)):
-            off = _quarter(angle[i] - centre)
-            if abs(off) < AXIS_SPREAD and left[i] > 0:
-                # A direction's variance falls with the cube of a wall's length.
-                shift += off * length[i] ** 3
-                total += length[i] ** 3
-                walls += 1
-                left[i] = 0.0
-        if found == 0 or walls > 1:
-            axes[2 * found] = centre + shift / total
-            axes[2 * found + 1] = axes[2 * found] + math.pi / 2
-            found += 1
-    return axes[: 2 * found].copy()
-
-
-@njit(cache=True, nogil=True)
 def turned_axes(
     samples: np.ndarray, starts: np.ndarray, lines: np.ndarray, axes: np.ndarray
 ) -> np.ndarray:
@@ -126,24 +71,69 @@ def turned_axes(
     return result
 
 
-@njit(cache=True, nogil=True)
-def best_start(samples: np.ndarray, axes: np.ndarray, tolerance: float) -> tuple[int, np.ndarray]:
-    """Sample to start cutting from and the axes, if none are given.
+def clearest_corner(angle: np.ndarray, length: np.ndarray) -> int:
+    """The wall that makes the clearest corner with the one before it."""
+    turn = np.abs(np.sin(angle - np.roll(angle, 1)))
+    return int(np.argmax(turn * np.minimum(length, np.roll(length, 1))))
+
+
+def _quarter(angle: np.ndarray) -> np.ndarray:
+    """Differences of directions modulo 90 degrees, -45 to 45 degrees."""
+    quarter = np.pi / 2
+    return (angle + quarter / 2) % quarter - quarter / 2
+
+
+def find_axes(angle: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Axes that walls share: pairs at right angles, each explaining what those before do not.
+
+    Args:
+        angle: ``(w,)`` directions of walls.
+        length: ``(w,)`` their lengths.
+
+    Returns:
+        ``(2 * pairs,)`` directions: a, a + 90 degrees, b, b + 90 degrees, ...
+    """
+    off = _quarter(angle[None, :] - angle[:, None])
+    near = np.maximum(0.0, 1 - (off / AXIS_SPREAD) ** 2)
+    left = length.copy()
+    axes: list[float] = []
+    for _ in range(MAX_PAIRS):
+        support = np.where(left > 0, near @ left, 0.0)
+        centre = int(np.argmax(support))
+        if support[centre] <= MIN_SHARE * length.sum() * bool(axes):
+            break
+        own = (np.abs(off[centre]) < AXIS_SPREAD) & (left > 0)
+        left[own] = 0.0
+        if not axes or own.sum() > 1:
+            # A direction's variance falls with the cube of a wall's length.
+            axis = angle[centre] + np.average(off[centre][own], weights=length[own] ** 3)
+            axes += [axis, axis + np.pi / 2]
+    return np.array(axes)
+
+
+def _alike(axes: np.ndarray, others: np.ndarray) -> bool:
+    return len(axes) == len(others) and bool((np.abs(_quarter(axes - others)) < ALIKE).all())
+
+
+def best_start(
+    samples: np.ndarray, axes: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples rolled to the corner where cutting should start, and the axes if none are given.
 
     Both come from a cut into free walls. A fine one is led astray by noise, a coarse one takes a
     row of steps for a slope, so that the one is taken from which the cheaper cut follows.
     """
-    cheapest, first, found = np.inf, 0, axes
+    cheapest, best = np.inf, (samples, axes)
     for share in ROUGH:
-        starts, _, _ = cut(
-            samples, places_of(samples, ROUGH_PLACES), np.empty(0), share * tolerance
-        )
+        places = places_of(samples, ROUGH_PLACES)
+        starts, _, _ = cut(samples, places, np.empty(0), share * tolerance)
         if len(starts) > 1:
             angle, length = directions(samples, starts)
-            corner = clearest_corner(angle, length, starts)
-            own = axes if len(axes) > 0 else find_axes(angle, length)
-            turned = rolled(samples, corner)
-            _, _, cost = cut(turned, places_of(turned, PLACES), own, tolerance)
+            turned = rolled(samples, starts[clearest_corner(angle, length)])
+            own = axes if len(axes) else find_axes(angle, length)
+            if cheapest < np.inf and _alike(own, best[1]):
+                break
+            _, _, cost = cut(turned, places_of(turned), own, tolerance)
             if cost < cheapest:
-                cheapest, first, found = cost, corner, own
-    return first, found
+                cheapest, best = cost, (turned, own)
+    return best

@@ -139,7 +139,8 @@ class PolygonSpool:
             OutputError: the disk is full.
         """
         class_id = np.asarray(batch.class_id)
-        wkb = pa.array(batch.wkb, type=pa.binary())
+        wkb = batch.wkb
+        wkb = wkb.cast(pa.binary()) if isinstance(wkb, pa.Array) else pa.array(wkb, pa.binary())
         for value in np.unique(class_id):
             item = self._by_id.get(int(value))
             if item is None:

@@ -19,7 +19,6 @@ from geounet.vector.curves import circle_through, follow_curves, round_ring
 from geounet.vector.walls import (
     FREE_PRICE,
     PARALLEL,
-    PLACES,
     cut,
     places_of,
     prefix_sums,
@@ -42,6 +41,12 @@ REACH = 4.0
 
 JOINED = 2.0
 """Walls that do not meet but end this close, in tolerances, share one vertex."""
+
+LEAST_TOLERANCE = 0.5
+"""Pixels; a building that allows for less is narrower than two and has no direction to speak of."""
+
+TINY = 1e-9
+"""Weight of samples across a wall, so that a wall of nothing else has a place."""
 
 LARGEST_SHIFT = 0.5
 """Mean distance between raw and squared outline, in tolerances, beyond which squaring failed."""
@@ -101,21 +106,24 @@ def square_building(rings: list[np.ndarray], tolerance: float) -> list[np.ndarra
     return result
 
 
-@njit(cache=True, nogil=True)
 def _square_ring(
     ring: np.ndarray, axes: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Square a ring along given axes, or find its own where none are given; returns both."""
-    area = ring_area(ring)
+    """Square a ring along given axes, or find its own where none are given; returns both.
+
+    The ring is empty where there are no walls to be found.
+    """
+    area = _signed_area(ring)
     samples = sample(ring)
     # Small buildings have small features: the tolerance is at most a quarter of a square's side.
     tolerance = min(tolerance, abs(area) / len(samples))
-    price = tolerance**3
-    samples = rolled(samples, _far_sample(samples))
+    if tolerance < LEAST_TOLERANCE:
+        return ring[:0], axes
     own = len(axes) == 0
-    first, axes = best_start(samples, axes, tolerance)
-    samples = rolled(samples, first)
-    places = places_of(samples, PLACES)
+    from_centre = samples[:, :2] - samples[:, :2].mean(axis=0)
+    samples = rolled(samples, int(np.argmax((from_centre**2).sum(axis=1))))
+    samples, axes = best_start(samples, axes, tolerance)
+    places = places_of(samples)
     starts, lines, cost = cut(samples, places, axes, tolerance)
     if cost == np.inf:
         return ring[:0], axes
@@ -125,44 +133,18 @@ def _square_ring(
             starts, lines, cost = cut(samples, places, turned, tolerance)
             turned = turned_axes(samples, starts, lines, turned)
         axes = turned
-    x, y, loss = circle_through(samples)
-    walls_loss = cost - _price(lines, len(axes)) * price
+    price, free = tolerance**3, len(axes)
+    centre, loss = circle_through(samples)
+    walls_loss = cost - price * np.where(lines == free, FREE_PRICE, 1.0).sum()
     if loss < CIRCLE_LOSS * walls_loss and loss + CIRCLE_PRICE * price < cost:
-        return round_ring(x, y, area), axes
-    starts, lines = follow_curves(samples, starts, lines, axes, tolerance)
+        return round_ring(centre, area), axes
+    starts, lines = follow_curves(samples, starts, lines, free, tolerance)
     return _corners(samples, starts, _place(samples, starts, lines, axes), tolerance), axes
 
 
-@njit(cache=True, nogil=True)
-def ring_area(ring: np.ndarray) -> float:
-    """Signed area of a ring."""
-    total = 0.0
-    for i in range(len(ring)):
-        total += ring[i - 1, 0] * ring[i, 1] - ring[i, 0] * ring[i - 1, 1]
-    return total / 2
-
-
-@njit(cache=True, nogil=True)
-def _far_sample(samples: np.ndarray) -> int:
-    """The sample farthest from the centre: it lies at a corner."""
-    x, y, far, best = 0.0, 0.0, -1.0, 0
-    for i in range(len(samples)):
-        x += samples[i, 0] / len(samples)
-        y += samples[i, 1] / len(samples)
-    for i in range(len(samples)):
-        distance = (samples[i, 0] - x) ** 2 + (samples[i, 1] - y) ** 2
-        if distance > far:
-            far, best = distance, i
-    return best
-
-
-@njit(cache=True, nogil=True)
-def _price(lines: np.ndarray, free: int) -> float:
-    """Price of walls in prices of a wall along an axis."""
-    total = 0.0
-    for line in lines:
-        total += FREE_PRICE if line == free else 1.0
-    return total
+def _signed_area(ring: np.ndarray) -> float:
+    x, y = ring.T
+    return float(np.roll(x, 1) @ y - np.roll(y, 1) @ x) / 2
 
 
 @njit(cache=True, nogil=True)
@@ -182,7 +164,7 @@ def _place(
         c, s = math.cos(angle), math.sin(angle)
         x, y, total = 0.0, 0.0, 0.0
         for i in range(first, last):
-            weight = abs(samples[i, 2] * c + samples[i, 3] * s)
+            weight = abs(samples[i, 2] * c + samples[i, 3] * s) + TINY
             x += samples[i, 0] * weight
             y += samples[i, 1] * weight
             total += weight

@@ -58,15 +58,21 @@ def sample(ring: np.ndarray) -> np.ndarray:
     return samples
 
 
-@njit(cache=True, nogil=True)
 def rolled(samples: np.ndarray, first: int) -> np.ndarray:
     """The same ring starting at another sample."""
-    n = len(samples)
-    result = np.empty((n, 4))
-    for i in range(n):
-        for column in range(4):
-            result[i, column] = samples[(i + first) % n, column]
-    return result
+    return np.concatenate([samples[first:], samples[:first]])
+
+
+def places_of(samples: np.ndarray, most: int = PLACES) -> np.ndarray:
+    """Samples that may start a wall, int64 ``(c,)`` from 0 to n: where the raw outline turns.
+
+    Of more than ``most`` turns every second, third, ... is taken.
+    """
+    step = samples[:, 2:]
+    cross = step[:-1, 0] * step[1:, 1] - step[:-1, 1] * step[1:, 0]
+    turns = np.flatnonzero(np.abs(cross) > 1e-9) + 1
+    turns = turns[:: 1 + len(turns) // most]
+    return np.concatenate([[0], turns, [len(samples)]])
 
 
 @njit(cache=True, nogil=True)
@@ -111,30 +117,6 @@ def may_follow(axes: np.ndarray) -> np.ndarray:
         for b in range(k):
             result[a, b] = abs(math.sin(axes[a] - axes[b])) > PARALLEL
     return result
-
-
-@njit(cache=True, nogil=True)
-def places_of(samples: np.ndarray, most: int) -> np.ndarray:
-    """Samples that may start a wall, int64 ``(c,)`` from 0 to n: where the raw outline turns.
-
-    Of more than ``most`` turns every second, third, ... is taken.
-    """
-    n = len(samples)
-    places = np.empty(n + 2, dtype=np.int64)
-    places[0] = 0
-    count = 1
-    for i in range(1, n):
-        cross = samples[i - 1, 2] * samples[i, 3] - samples[i - 1, 3] * samples[i, 2]
-        if abs(cross) > 1e-9:
-            places[count] = i
-            count += 1
-    stride = 1 + (count - 1) // most
-    thinned = 0
-    for i in range(0, count, stride):
-        places[thinned] = places[i]
-        thinned += 1
-    places[thinned] = n
-    return places[: thinned + 1]
 
 
 @njit(cache=True, nogil=True)
