@@ -51,6 +51,12 @@ TINY = 1e-9
 LARGEST_SHIFT = 0.5
 """Mean distance between raw and squared outline, in tolerances, beyond which squaring failed."""
 
+FARTHEST = 2.0
+"""Distance of a squared corner from the raw outline, in tolerances, beyond which it failed."""
+
+RETRIES = (1.0, 0.6)
+"""Tolerances to square with, in tolerances: what fails with the first is tried with the next."""
+
 
 def square(polygons: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Square the raw outlines of buildings.
@@ -66,21 +72,33 @@ def square(polygons: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarr
     """
     squared = polygons.copy()
     done = np.zeros(len(polygons), dtype=np.bool_)
-    for i, polygon in enumerate(polygons):
-        rings = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(polygon)]
-        fitted = square_building(rings, tolerance)
-        if fitted is not None:
-            squared[i] = shapely.Polygon(fitted[0], fitted[1:])
-            done[i] = True
-    done &= shapely.is_valid(squared)
-    done[done] &= _close(polygons[done], squared[done], tolerance)
-    squared[~done] = polygons[~done]
+    for share in RETRIES:
+        left = np.flatnonzero(~done)
+        fitted = np.array(
+            [_fitted(polygon, share * tolerance) for polygon in polygons[left]], dtype=object
+        )
+        close = _close(polygons[left], fitted, tolerance)
+        squared[left[close]] = fitted[close]
+        done[left] = close
     return squared, done
 
 
-def _close(raw: np.ndarray, squared: np.ndarray, tolerance: float) -> np.ndarray:
-    shift = shapely.area(shapely.symmetric_difference(raw, squared)) / shapely.length(squared)
-    close: np.ndarray = shift <= LARGEST_SHIFT * tolerance
+def _fitted(polygon: shapely.Polygon, tolerance: float) -> shapely.Polygon | None:
+    rings = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(polygon)]
+    fitted = square_building(rings, tolerance)
+    return None if fitted is None else shapely.Polygon(fitted[0], fitted[1:])
+
+
+def _close(raw: np.ndarray, fitted: np.ndarray, tolerance: float) -> np.ndarray:
+    """Which fitted polygons are valid and near the raw ones, on average and at each vertex."""
+    close: np.ndarray = shapely.is_valid(fitted)
+    raw, fitted = raw[close], fitted[close]
+    shift = shapely.area(shapely.symmetric_difference(raw, fitted)) / shapely.length(fitted)
+    points, owner = shapely.get_coordinates(fitted, return_index=True)
+    strays = shapely.distance(shapely.points(points), shapely.boundary(raw)[owner])
+    farthest = np.zeros(len(raw))
+    np.maximum.at(farthest, owner, strays)
+    close[close] = (shift <= LARGEST_SHIFT * tolerance) & (farthest <= FARTHEST * tolerance)
     return close
 
 
