@@ -5,15 +5,21 @@ begins and ends at its first vertex. Two polygons that share a border own one ha
 same vertices in opposite order: *twins*. A half is known by its first vertex and the direction in
 which it leaves, and its twin leaves where it ends, the way back that it came; so matching halves
 takes one look into a hash table each, and no geometry.
+
+A *border* is what two twins have in common, stored once (``Coverage``). Operations on borders
+cannot tear neighbours apart.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from geounet.vector.polygons import Polygons
 from geounet.vector.trace import Ints, Longs
+
+Flags = NDArray[np.bool_]
 
 RING, START, EDGES, FOLLOW, TWIN, OWNER, BORDER = 0, 1, 2, 3, 4, 5, 6
 """Columns of a table of halves: ring, position of the first vertex in the ring, number of edges,
@@ -44,6 +50,143 @@ class Halves:
         )
         match(heads, tails, table)
         return cls(table, offsets, heads)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Polygons whose borders are stored once."""
+
+    source: Polygons
+    """The polygons as they were; the attributes are taken from there."""
+    halves: Halves
+    borders: Ints
+    """(halves,) number of each half's border."""
+    first: Longs
+    """(borders,) the half in whose order the border's points stand."""
+    points: Ints
+    """(k, 2) vertices of the borders, ends included, in pixel corners times ``scale``."""
+    offsets: Longs
+    """(borders + 1,) where each border begins in ``points``."""
+    fixed: Flags
+    """(borders,) whether the border has its final form."""
+    scale: int = 1
+    """Steps per pixel."""
+
+    @classmethod
+    def of(cls, polygons: Polygons, scale: int = 1) -> "Coverage":
+        """Store each border of exact polygons once, with ``scale`` steps per pixel."""
+        halves = Halves.of(polygons)
+        first = np.flatnonzero(
+            (halves.table[:, TWIN] < 0) | (halves.table[:, TWIN] > np.arange(len(halves.table)))
+        )
+        borders = np.empty(len(halves.table), np.int32)
+        borders[first] = np.arange(len(first))
+        points, offsets = lift(first, polygons.points, polygons.ring_offsets, halves.table, scale)
+        twins = halves.table[first, TWIN]
+        borders[twins[twins >= 0]] = np.flatnonzero(twins >= 0)
+        fixed = np.zeros(len(first), np.bool_)
+        return cls(polygons, halves, borders, first, points, offsets, fixed, scale)
+
+    def polygons(self) -> Polygons:
+        """The polygons that these borders enclose, in the order of the source."""
+        source = self.source
+        points, nodes, ring_offsets = close(
+            source.nodes,
+            source.ring_offsets,
+            self.halves.table,
+            self.borders,
+            self.first,
+            self.points,
+            self.offsets,
+        )
+        return Polygons(
+            source.class_id,
+            source.pixels,
+            source.confidence,
+            points,
+            nodes,
+            ring_offsets,
+            source.polygon_offsets,
+            self.scale,
+        )
+
+
+@njit(cache=True, nogil=True)
+def lift(
+    first: Longs, points: Ints, ring_offsets: Longs, table: Ints, scale: int
+) -> tuple[Ints, Longs]:
+    """Vertices of the halves ``first``, ends included, and their offsets."""
+    offsets = np.zeros(first.size + 1, np.int64)
+    for k in range(first.size):
+        offsets[k + 1] = offsets[k] + table[first[k], EDGES] + 1
+    result = np.empty((offsets[-1], 2), np.int32)
+    for k in range(first.size):
+        half = first[k]
+        base = ring_offsets[table[half, RING]]
+        size = ring_offsets[table[half, RING] + 1] - base - 1
+        at = int(table[half, START])
+        for n in range(offsets[k], offsets[k + 1]):
+            result[n, 0] = points[base + at, 0] * scale
+            result[n, 1] = points[base + at, 1] * scale
+            at += 1
+            if at == size:
+                at = 0
+    return result, offsets
+
+
+@njit(cache=True, nogil=True)
+def close(
+    nodes: Flags,
+    ring_offsets: Longs,
+    table: Ints,
+    borders: Ints,
+    first: Longs,
+    points: Ints,
+    offsets: Longs,
+) -> tuple[Ints, Flags, Longs]:
+    """Rings from borders, turned to begin at their topmost, then leftmost vertex.
+
+    ``nodes`` and ``ring_offsets`` belong to the polygons from which ``table`` was made. Returns
+    points, nodes and ring offsets as in ``Polygons``.
+    """
+    result_offsets = np.zeros(ring_offsets.size, np.int64)
+    for half in range(table.shape[0]):
+        size = offsets[borders[half] + 1] - offsets[borders[half]] - 1
+        result_offsets[table[half, RING] + 1] += size
+    for ring in range(ring_offsets.size - 1):
+        result_offsets[ring + 1] += result_offsets[ring] + 1
+    result = np.empty((result_offsets[-1], 2), np.int32)
+    result_nodes = np.empty(result_offsets[-1], np.bool_)
+    turned = np.empty((64, 2), np.int32)
+    turned_nodes = np.empty(64, np.bool_)
+    half = 0
+    for ring in range(ring_offsets.size - 1):
+        size = result_offsets[ring + 1] - result_offsets[ring] - 1
+        if size > turned.shape[0]:
+            turned = np.empty((2 * size, 2), np.int32)
+            turned_nodes = np.empty(2 * size, np.bool_)
+        n = 0
+        best = 0
+        while half < table.shape[0] and table[half, RING] == ring:
+            border = borders[half]
+            begin, end = offsets[border], offsets[border + 1]
+            forward = first[border] == half
+            for k in range(end - begin - 1):
+                at = begin + k if forward else end - 1 - k
+                turned[n, 0], turned[n, 1] = points[at, 0], points[at, 1]
+                turned_nodes[n] = k == 0 and nodes[ring_offsets[ring] + table[half, START]]
+                if turned[n, 1] < turned[best, 1] or (
+                    turned[n, 1] == turned[best, 1] and turned[n, 0] < turned[best, 0]
+                ):
+                    best = n
+                n += 1
+            half += 1
+        begin = result_offsets[ring]
+        for k in range(size + 1):
+            at = (best + k) % size
+            result[begin + k, 0], result[begin + k, 1] = turned[at, 0], turned[at, 1]
+            result_nodes[begin + k] = turned_nodes[at]
+    return result, result_nodes, result_offsets
 
 
 @njit(cache=True, nogil=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from geounet.vector.regions import ENDS, HEAD, PARENT, TAIL, root_of, unite
 from geounet.vector.trace import LENGTH, NEXT, REGION, SIBLING, Ints, Longs
@@ -117,7 +118,9 @@ def measure(roots: Longs, regions: Ints, pieces: Ints) -> Longs:
 
 
 @njit(cache=True, nogil=True)
-def _copy_row(source: Ints, row: int, target: Ints, place: int) -> None:
+def _copy_row(
+    source: NDArray[np.signedinteger], row: int, target: NDArray[np.signedinteger], place: int
+) -> None:
     # (a loop: array assignments take long to compile)
     for k in range(source.shape[1]):
         target[place, k] = source[row, k]
@@ -214,7 +217,7 @@ def slide(
     """Move the unfinished regions together, in order; returns the new counts."""
     number = np.full(counts[1], -1, np.int32)
     region_number = np.full(counts[2], -1, np.int32)
-    n_points = n_pieces = n_regions = np.int64(0)
+    n_points = n_pieces = n_regions = 0
     for piece in range(counts[1]):
         # a merged region keeps its pieces' old numbers: parents are looked up before any moves
         pieces[piece, REGION] = root_of(regions, pieces[piece, REGION])

@@ -1,5 +1,6 @@
 """A batch of polygons in columns, on the lattice of pixel corners."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,13 +32,15 @@ class Polygons:
     confidence: NDArray[np.float64]
     """(n,) mean confidence of the region's pixels, 0 to 1; NaN where none was given."""
     points: NDArray[np.int32]
-    """(m, 2) vertices in pixel corners: x right, y down."""
+    """(m, 2) vertices in pixel corners times ``scale``: x right, y down."""
     nodes: NDArray[np.bool_]
     """(m,) whether three or more outlines meet at the vertex."""
     ring_offsets: NDArray[np.int64]
     """(rings + 1,) where each ring begins in ``points``."""
     polygon_offsets: NDArray[np.int64]
     """(n + 1,) where each polygon begins among the rings."""
+    scale: int = 1
+    """Steps per pixel: 1 on the lattice of pixel corners, more once outlines have been squared."""
 
     def __len__(self) -> int:
         return len(self.class_id)
@@ -63,14 +66,18 @@ class Polygons:
             return cls.empty()
         if len(batches) == 1:
             return batches[0]
+        scale = math.lcm(*(batch.scale for batch in batches))
         return cls(
             np.concatenate([batch.class_id for batch in batches]),
             np.concatenate([batch.pixels for batch in batches]),
             np.concatenate([batch.confidence for batch in batches]),
-            np.concatenate([batch.points for batch in batches]),
+            np.concatenate([batch.points * np.int32(scale // batch.scale) for batch in batches])
+            if any(batch.scale != scale for batch in batches)
+            else np.concatenate([batch.points for batch in batches]),
             np.concatenate([batch.nodes for batch in batches]),
             _joined([batch.ring_offsets for batch in batches]),
             _joined([batch.polygon_offsets for batch in batches]),
+            scale,
         )
 
     def take(self, index: NDArray[np.int64]) -> "Polygons":
@@ -85,6 +92,7 @@ class Polygons:
             self.nodes[points],
             _offsets(np.diff(self.ring_offsets)[rings]),
             _offsets(np.diff(self.polygon_offsets)[index]),
+            self.scale,
         )
 
     def coordinates(self, transform: Transform | None = None) -> NDArray[np.float64]:
@@ -92,8 +100,8 @@ class Polygons:
         f): x = a * col + b * row + c, y = d * col + e * row + f; None leaves them as they are.
         """
         if transform is None:
-            return self.points.astype(np.float64)
-        a, b, c, d, e, f = transform
+            return self.points / self.scale
+        a, b, c, d, e, f = _scaled(transform, self.scale)
         result = np.empty((len(self.points), 2))
         col, row = self.points[:, 0], self.points[:, 1]
         result[:, 0] = a * col + b * row + c
@@ -119,16 +127,16 @@ class Polygons:
         """
         import pyarrow as pa
 
-        values = np.array(transform or (1, 0, 0, 0, 1, 0), np.float64)
+        values = np.array(_scaled(transform or (1, 0, 0, 0, 1, 0), self.scale), np.float64)
         offsets = wkb_offsets(self.ring_offsets, self.polygon_offsets)
         data = np.empty(offsets[-1], np.uint8)
         write_wkb(self.points, self.ring_offsets, self.polygon_offsets, values, offsets, data)
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
         return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(self), buffers)
 
-    def bounds(self) -> NDArray[np.int32]:
-        """Bounding boxes in pixel corners, int32 (n, 4): left, top, right, bottom."""
-        result = np.empty((len(self), 4), np.int32)
+    def bounds(self) -> NDArray[np.float64]:
+        """Bounding boxes in pixel corners, float64 (n, 4): left, top, right, bottom."""
+        result = np.empty((len(self), 4))
         shells = self.polygon_offsets[:-1]
         if len(self):
             # holes lie inside; a reduction per shell needs the end of each shell as well
@@ -136,7 +144,13 @@ class Polygons:
             cuts = cuts.ravel()[:-1] if cuts[-1, 1] == len(self.points) else cuts.ravel()
             result[:, :2] = np.minimum.reduceat(self.points, cuts)[::2]
             result[:, 2:] = np.maximum.reduceat(self.points, cuts)[::2]
-        return result
+        return result / self.scale
+
+
+def _scaled(transform: Transform, scale: int) -> Transform:
+    """The affine map from points that count ``scale`` steps per pixel."""
+    a, b, c, d, e, f = transform
+    return a / scale, b / scale, c, d / scale, e / scale, f
 
 
 def _joined(offsets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
