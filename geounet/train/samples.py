@@ -190,10 +190,12 @@ class Pool:
     def draw(self, rng: np.random.Generator) -> tuple[LabelledScene, float, float]:
         """A scene and the (column, row) of one of its labelled pixels.
 
-        Every label set is equally likely, then scenes by the root of how much of it they hold.
+        Sets of one class are drawn equally often, sets that leave several open half as often; then
+        scenes by the root of how much of the set they hold.
         """
         sets = sorted({value for scene in self.scenes for value in scene.counts})
-        value = sets[rng.integers(len(sets))]
+        chance = np.array([1.0 if value.bit_count() == 1 else 0.5 for value in sets])
+        value = sets[rng.choice(len(sets), p=chance / chance.sum())]
         weight = np.sqrt([scene.counts.get(value, 0) for scene in self.scenes])
         scene = self.scenes[rng.choice(len(self.scenes), p=weight / weight.sum())]
         row, col = divmod(int(rng.choice(scene.spots[value])), scene.labels.shape[1])
