@@ -7,6 +7,7 @@ import pytest
 from geounet.errors import ConfigError
 from geounet.train.__main__ import main
 from geounet.train.config import TrainConfig, build, load_config
+from geounet.train.samples import find_images
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
@@ -101,3 +102,16 @@ def test_the_entry_point_reports_in_one_line(
     assert (
         capsys.readouterr().err == f"error: {absent}: cannot be read: No such file or directory\n"
     )
+
+
+@pytest.mark.real
+def test_the_shipped_run_keeps_checks_apart() -> None:
+    config = load_config(ROOT / "configs" / "landcover-rgb.toml")
+    data = ROOT / config.data
+    if not data.is_dir():
+        pytest.skip("the data sets do not lie beside the repository")
+    trained = {path for item in config.source for path in find_images(item, data)}
+    checked = {path for item in config.check for path in find_images(item, data)}
+    assert len(trained) > 180
+    assert {path.name for path in checked} >= {"t6.tif", "nairobi_1.tif"}
+    assert not trained & checked
