@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
-import shapely
 from pyproj import CRS
 
 from geounet.errors import OutputError
 from geounet.vector.layer import PolygonLayer
 from geounet.vector.spool import GEOMETRY
 from geounet.vector.style import embed_styles
+from geounet.vector.wkb import bounds_of
 
 FormatName = Literal["gpkg", "fgb", "parquet", "shp", "geojson"]
 """Polygon formats, named by their file extensions."""
@@ -148,10 +148,11 @@ def _write_parquet(path: Path, layers: Sequence[PolygonLayer]) -> None:
     box = pa.struct([(name, pa.float64()) for name in corners])
     plain = layer.schema()
     schema = plain.append(pa.field("bbox", box)).with_metadata({b"geo": _geo_metadata(layer)})
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", use_dictionary=["class_name"]
+    ) as writer:
         for batch in layer.reader():
-            wkb = batch.column(GEOMETRY).to_numpy(zero_copy_only=False)
-            bounds = shapely.bounds(shapely.from_wkb(wkb)).reshape(-1, 4)
+            bounds = bounds_of(batch.column(GEOMETRY))
             columns = [pa.array(np.ascontiguousarray(side)) for side in bounds.T]
             boxes = pa.StructArray.from_arrays(columns, fields=list(box))
             writer.write_batch(pa.record_batch([*batch.columns, boxes], schema=schema))

@@ -10,7 +10,8 @@ from pyproj import Transformer
 
 from geounet.errors import OutputError
 from geounet.legend import LandClass
-from geounet.vector.spool import GEOMETRY, PolygonSpool, encode
+from geounet.vector.spool import GEOMETRY, PolygonSpool
+from geounet.vector.wkb import encode
 
 _UNITS = {"area": ("area_m2", "area_px"), "perimeter": ("perimeter_m", "perimeter_px")}
 """Attribute -> column with a CRS, column without: pixels are not to be taken for metres."""

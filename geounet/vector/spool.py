@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import shapely
 
 from geounet.errors import OutputError
 from geounet.georef import Georef
 from geounet.legend import LandClass, Legend
+from geounet.vector.wkb import offsets_of
 
 GEOMETRY = "geometry"
 """Name of the geometry column on its way to the files."""
@@ -44,7 +44,7 @@ class PolygonBatch:
     """Integer ``(n,)``: ids of the legend."""
     wkb: Any
     """``(n,)`` polygons as little-endian WKB in the scene's CRS, shells counter-clockwise (see
-    :func:`encode`): a pyarrow binary array or a numpy object array of bytes."""
+    :func:`geounet.vector.wkb.encode`): a pyarrow binary array or a numpy object array of bytes."""
     area: np.ndarray
     """float64 ``(n,)``: m2, or pixels without a CRS."""
     perimeter: np.ndarray
@@ -55,20 +55,6 @@ class PolygonBatch:
     """float ``(n,)``: degrees clockwise from north; read for the spool's ``shape`` classes only."""
     rectangularity: np.ndarray | None = None
     """float ``(n,)``: 0 to 1; read for the spool's ``shape`` classes only."""
-
-
-def encode(geometries: np.ndarray) -> np.ndarray:
-    """Polygons as WKB with shells counter-clockwise and holes clockwise.
-
-    Args:
-        geometries: ``(n,)`` shapely polygons, any orientation.
-
-    Returns:
-        object ``(n,)`` of bytes.
-    """
-    oriented = shapely.orient_polygons(geometries)
-    encoded: np.ndarray = shapely.to_wkb(oriented, byte_order=1)
-    return encoded
 
 
 class PolygonSpool:
@@ -169,10 +155,8 @@ class PolygonSpool:
         )
 
     def _add(self, item: LandClass, record_batch: pa.RecordBatch) -> None:
-        ends = record_batch.column(GEOMETRY).buffers()[1]
-        geometry = record_batch.column(GEOMETRY)
-        offsets = np.frombuffer(ends, dtype=np.int32)[geometry.offset :][: len(geometry) + 1]
-        size = int(offsets[-1]) - int(offsets[0])
+        offsets = offsets_of(record_batch.column(GEOMETRY))
+        size = int(offsets[-1] - offsets[0])
         self._pending.setdefault(item.name, []).append(record_batch)
         self._pending_bytes += size
         self._counts[item.name] += len(record_batch)

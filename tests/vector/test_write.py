@@ -7,6 +7,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
 import pytest
@@ -19,7 +20,8 @@ from geounet.georef import Georef
 from geounet.legend import LandClass, Legend
 from geounet.vector import formats as formats_module
 from geounet.vector.measure import measure, orientation, rectangularity
-from geounet.vector.spool import PolygonBatch, PolygonSpool, encode
+from geounet.vector.spool import PolygonBatch, PolygonSpool
+from geounet.vector.wkb import bounds_of, encode
 from geounet.vector.write import check_formats, output_paths, write_polygons
 
 LEGEND = Legend(
@@ -284,6 +286,16 @@ def test_mixed_classes_keep_their_order(spool):
     assert shapely.equals(found, polygons(50)[::5]).all()
     assert list(spool.batches("land")) == []
     assert [b.num_rows for b in spool.batches("building")] == [b.num_rows for b in batches]
+
+
+def test_bounds_are_read_in_place():
+    rng = np.random.default_rng(0)
+    rings = [rng.uniform(-9e6, 9e6, (rng.integers(3, 9), 2)) for _ in range(300)]
+    shapes = [shapely.Polygon(ring, [ring[:3] * 0.5] * (len(ring) % 4)) for ring in rings]
+    wkb = pa.array(shapely.to_wkb(np.array(shapes), byte_order=1), pa.binary())
+    assert (bounds_of(wkb) == shapely.bounds(np.array(shapes))).all()
+    assert (bounds_of(wkb[37:201]) == shapely.bounds(np.array(shapes[37:201]))).all()
+    assert bounds_of(wkb[:0]).shape == (0, 4)
 
 
 def test_unknown_class_and_missing_attribute(tmp_path):

@@ -18,7 +18,8 @@ import numpy as np, shapely
 from geounet.errors import OutputError
 from geounet.georef import Georef
 from geounet.legend import LandClass, Legend
-from geounet.vector.spool import PolygonBatch, PolygonSpool, encode
+from geounet.vector.spool import PolygonBatch, PolygonSpool
+from geounet.vector.wkb import encode
 from geounet.vector.write import write_polygons
 
 FORMATS = ("gpkg", "fgb", "parquet", "shp", "geojson")
