@@ -2,14 +2,12 @@
 
 The polygonizer yields polygons of all classes as their outlines close, while the formats want one
 class after the other. Between the two stands a spool: one Arrow stream per class in a hidden folder
-beside the results (not in the system's temporary folder, which is often memory), written batch by
-batch and read back batch by batch, as often as there are formats.
+beside the results, written batch by batch and read back batch by batch, as often as there are
+formats.
 """
 
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,13 +19,11 @@ import pyarrow as pa
 from geounet.errors import OutputError
 from geounet.georef import Georef
 from geounet.legend import LandClass, Legend
+from geounet.vector.scratch import scratch_folder
 from geounet.vector.wkb import offsets_of
 
 GEOMETRY = "geometry"
 """Name of the geometry column on its way to the files."""
-
-HIDDEN_PREFIX = ".geounet-"
-"""Start of the names of temporary folders beside the results."""
 
 FLUSH_BYTES = 16 * 2**20
 """Pending geometry of all classes that is written out as record batches."""
@@ -75,8 +71,7 @@ class PolygonSpool:
         """Open an empty spool.
 
         Args:
-            folder: an existing folder on a disk with room for the polygons, best the one that the
-                results go to.
+            folder: where there is room for the polygons, best the one that the results go to.
             legend: classes of the polygons.
             georef: CRS of the geometries and unit of the areas.
             confidence: whether polygons carry a confidence.
@@ -99,12 +94,8 @@ class PolygonSpool:
         self._pending_bytes = 0
         self._counts = dict.fromkeys(legend.names, 0)
         self._wkb_bytes = dict.fromkeys(legend.names, 0)
-        try:
-            self._folder = Path(tempfile.mkdtemp(prefix=f"{HIDDEN_PREFIX}spool-", dir=folder))
-        except OSError as error:
-            raise OutputError(
-                f"{folder}: cannot be written to ({error.strerror}); choose another output folder"
-            ) from error
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(scratch_folder(folder, "spool"))
 
     def attributes(self, name: str) -> tuple[str, ...]:
         """Attributes of a class's polygons, in order: area, perimeter and what else was asked."""
@@ -218,7 +209,7 @@ class PolygonSpool:
         for sink, _ in self._writers.values():
             with suppress(OSError):  # What a full disk has no room for is not wanted any more.
                 sink.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._stack.close()
 
     def __enter__(self) -> "PolygonSpool":
         return self

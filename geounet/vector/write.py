@@ -3,12 +3,10 @@
 Everything is written into a hidden folder beside the results, where files already bear their final
 names (layers are named after them), then counted again by reading, flushed to the disk, and only
 when every format is through moved into place. A failure removes the hidden folder; after a kill it
-stays behind and nothing else does.
+stays behind, and nothing else does, until the next run.
 """
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,8 @@ from geounet.errors import OutputError
 from geounet.legend import Legend
 from geounet.vector.formats import FORMAT_NAMES, FORMATS, Format, FormatName
 from geounet.vector.layer import PolygonLayer
-from geounet.vector.spool import HIDDEN_PREFIX, PolygonSpool
+from geounet.vector.scratch import scratch_folder
+from geounet.vector.spool import PolygonSpool
 from geounet.vector.style import write_polygon_styles
 
 
@@ -108,7 +107,7 @@ def write_polygons(
     layers = tuple(PolygonLayer(spool, item, dst_crs) for item in spool.legend)
     jobs = [job for name in check_formats(formats) for job in _jobs(stem, name, layers)]
     spool.finish()
-    with _staging(folder) as staging:
+    with scratch_folder(folder, "write") as staging, _disk_errors_named(folder):
         for job in jobs:
             _write_verified(job, staging, folder)
         side_files = _write_styles(jobs, staging) if styles else []
@@ -133,25 +132,15 @@ def _file_name(stem: str, class_name: str | None, extension: str) -> str:
 
 
 @contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A hidden folder on the results' own disk, where renaming is atomic; removed at the end."""
+def _disk_errors_named(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f"{HIDDEN_PREFIX}write-", dir=folder))
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be written to ({error.strerror}); choose another output folder"
-        ) from error
-    try:
-        yield staging
+        yield
     except OSError as error:
         raise OutputError(
             f"{error.filename2 or error.filename or folder}: cannot be written"
             f" ({error.strerror or error}); close programs that use it, free disk space,"
             " or choose another output folder"
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write_verified(job: _Job, staging: Path, folder: Path) -> None:

@@ -1,11 +1,16 @@
 """A kill or a full disk at any moment leaves whole files or none under the final names."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import geopandas as gpd
 import pytest
+
+from geounet.vector.scratch import scratch_folder
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no fork, no locks, no limits")
 
 COUNT = 6000
 
@@ -141,7 +146,23 @@ def test_killed_between_renames(tmp_path):
     assert len(finals(tmp_path / "rename3")) == 2
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes")
+def test_the_next_run_removes_what_a_kill_left(tmp_path):
+    run(AT_RENAME.replace("range(9)", "range(1)"), tmp_path)
+    folder = tmp_path / "rename0"
+    left = sorted(path.name[:15] for path in folder.glob(".geounet-*"))
+    assert left == [".geounet-spool-", ".geounet-write-"]
+    with scratch_folder(folder, "test"):
+        assert len(list(folder.glob(".geounet-*"))) == 3, "they could just have been made"
+    for path in folder.glob(".geounet-*"):
+        os.utime(path, (0, 0))
+    with scratch_folder(folder, "test") as mine:
+        os.utime(mine, (0, 0))
+        with scratch_folder(folder, "test") as other:
+            assert set(folder.glob(".geounet-*")) == {mine, other}
+    assert not list(folder.glob(".geounet-*"))
+    assert len(finals(folder)) == 2
+
+
 def test_full_disk(tmp_path):
     run(FULL, tmp_path)
     for folder in tmp_path.iterdir():
