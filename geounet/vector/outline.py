@@ -1,11 +1,23 @@
-"""From exact outlines to those on the map: sieved, simplified, still a coverage."""
+"""From exact outlines to those on the map: sieved, squared, simplified, still a coverage."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 
 from geounet.errors import ConfigError
+from geounet.vector.arcs import Coverage
 from geounet.vector.polygons import Polygons
+from geounet.vector.refit import SCALE, refit
 from geounet.vector.sieve import sieve
-from geounet.vector.simplify import simplify
+from geounet.vector.simplify import simplify, simplify_borders
+from geounet.vector.square import square
+
+LEAST_SQUARING = 2.0
+"""Tolerance of squaring in pixels where the simplification's is smaller."""
+CHUNK = 512
+"""Buildings squared by one call."""
 
 
 class Cleaner:
@@ -15,12 +27,18 @@ class Cleaner:
     :meth:`finish`, unless there is nothing to do: then they pass straight through.
     """
 
-    def __init__(self, min_pixels: Mapping[int, float], tolerance: float) -> None:
+    def __init__(
+        self,
+        min_pixels: Mapping[int, float],
+        tolerance: float,
+        squared: Collection[int] = (),
+    ) -> None:
         """
         Args:
             min_pixels: class id -> regions with fewer pixels are merged, see ``sieve``; classes
                 that are not named keep all.
             tolerance: of the simplification in pixels, see ``simplify``; 0 keeps the exact outline.
+            squared: ids of the classes whose outlines get right angles, see ``square``.
         """
         if not tolerance >= 0:
             raise ConfigError(f"simplification tolerance {tolerance} must be >= 0 pixels")
@@ -29,7 +47,9 @@ class Cleaner:
                 raise ConfigError(f"min_pixels {class_id}: {pixels} must be >= 0 for ids 0 .. 255")
         self._min_pixels = dict(min_pixels)
         self._tolerance = tolerance
-        self._idle = tolerance == 0 and all(pixels <= 1 for pixels in min_pixels.values())
+        self._squared = sorted(squared)
+        small = any(pixels > 1 for pixels in min_pixels.values())
+        self._idle = tolerance == 0 and not small and not self._squared
         self._held: list[Polygons] = []
 
     def push(self, polygons: Polygons) -> Polygons:
@@ -44,4 +64,28 @@ class Cleaner:
         """The polygons that are left, in the polygonizer's order."""
         polygons = Polygons.concat(self._held)
         self._held = []
-        return simplify(sieve(polygons, self._min_pixels), self._tolerance)
+        polygons = sieve(polygons, self._min_pixels)
+        rows = np.flatnonzero(np.isin(polygons.class_id, self._squared))
+        if not len(rows):
+            return simplify(polygons, self._tolerance)
+        coverage = _with_squared(polygons, rows, max(self._tolerance, LEAST_SQUARING))
+        if self._tolerance:
+            coverage = simplify_borders(coverage, self._tolerance)
+        return coverage.polygons()
+
+
+def _with_squared(polygons: Polygons, rows: np.ndarray, tolerance: float) -> Coverage:
+    """The coverage of the polygons in which those of ``rows`` are squared where that is possible
+    without touching anything else.
+    """
+
+    def chunk(begin: int) -> tuple[np.ndarray, np.ndarray]:
+        exact = polygons.take(rows[begin : begin + CHUNK])
+        return square(exact.to_shapely(), tolerance)
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as executor:
+        parts = list(executor.map(chunk, range(0, len(rows), CHUNK)))
+    outlines = np.concatenate([outline for outline, _ in parts])
+    done = np.concatenate([done for _, done in parts])
+    coverage, _ = refit(Coverage.of(polygons, SCALE), rows[done], outlines[done])
+    return coverage

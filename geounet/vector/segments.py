@@ -36,7 +36,9 @@ def inside(ring: Ints, count: int, x: Coordinate, y: Coordinate) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _side(ax: int, ay: int, bx: int, by: int, x: int, y: int) -> int:
+def _side(
+    ax: Coordinate, ay: Coordinate, bx: Coordinate, by: Coordinate, x: Coordinate, y: Coordinate
+) -> int:
     cross = (bx - ax) * (y - ay) - (by - ay) * (x - ax)
     return 1 if cross > 0 else (-1 if cross < 0 else 0)
 
@@ -59,14 +61,14 @@ def meet(one: Ints, other: Ints) -> bool:
         ax, ay, bx, by = bx, by, ax, ay
     if ax == cx and ay == cy:  # a common end: do they run the same way?
         ahead = (bx - ax) * (dx - ax) + (by - ay) * (dy - ay) > 0
-        return ahead and _side(ax, ay, bx, by, dx, dy) == 0
+        return bool(ahead) and _side(ax, ay, bx, by, dx, dy) == 0
     if _side(ax, ay, bx, by, cx, cy) * _side(ax, ay, bx, by, dx, dy) > 0:
         return False
     return _side(cx, cy, dx, dy, ax, ay) * _side(cx, cy, dx, dy, bx, by) <= 0
 
 
 @njit(cache=True, nogil=True)
-def nearest(ring: Ints, count: int, x: int, y: int) -> tuple[float, int, int]:
+def nearest(ring: Ints, count: int, x: Coordinate, y: Coordinate) -> tuple[float, int, int]:
     """Point of a ring that is nearest to (x, y): its place (number of the segment plus the share
     of it that lies before), and its coordinates, rounded.
     """

@@ -1,0 +1,168 @@
+"""Index of the segments of a coverage that changes.
+
+The segments of the borders as they were are numbered like their first points; new ones follow.
+Each is listed in the square cells that its bounding box touches: borders run along the axes, and
+new segments are short. Segments are switched off rather than removed.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from geounet.vector.arcs import Flags
+from geounet.vector.segments import inside, meet
+from geounet.vector.trace import Ints, Longs
+
+
+class Grid(NamedTuple):
+    """The index; a named tuple, which numba takes as it is."""
+
+    segments: Ints
+    """(capacity, 4) x0, y0, x1, y1 in steps."""
+    active: Flags
+    """(capacity,) whether a segment is part of the coverage."""
+    heads: Ints
+    """(rows, columns) first entry of each cell, -1 for none."""
+    entries: Ints
+    """(capacity, 2) segment, next entry of the cell."""
+    counts: Longs
+    """Segments, entries."""
+    frame: Longs
+    """Binary logarithm of the cell size in steps, first column and row of cells."""
+
+
+@njit(cache=True, nogil=True)
+def make_grid(points: Ints, offsets: Longs, extra: int, shift: int) -> Grid:
+    """Index the borders' segments, with room for ``extra`` more."""
+    left, top = points[0, 0], points[0, 1]
+    right, bottom = left, top
+    for k in range(points.shape[0]):
+        left, right = min(left, points[k, 0]), max(right, points[k, 0])
+        top, bottom = min(top, points[k, 1]), max(bottom, points[k, 1])
+    frame = np.empty(3, np.int64)
+    frame[0], frame[1], frame[2] = shift, (left >> shift) - 1, (top >> shift) - 1
+    rows, columns = (bottom >> shift) - frame[2] + 2, (right >> shift) - frame[1] + 2
+    capacity = points.shape[0] + extra
+    segments = np.empty((capacity, 4), np.int32)
+    active = np.zeros(capacity, np.bool_)
+    n_entries = 0
+    for border in range(offsets.size - 1):
+        for k in range(offsets[border], offsets[border + 1] - 1):
+            active[k] = True
+            for m in range(2):
+                segments[k, m], segments[k, m + 2] = points[k, m], points[k + 1, m]
+            n_entries += cells_of(segments[k], shift)
+    grid = Grid(
+        segments,
+        active,
+        np.full((rows, columns), -1, np.int32),
+        np.empty((n_entries + 64, 2), np.int32),
+        np.zeros(2, np.int64),
+        frame,
+    )
+    for k in range(points.shape[0]):
+        if active[k]:
+            enter(grid, k)
+    grid.counts[0] = points.shape[0]
+    return grid
+
+
+@njit(cache=True, nogil=True)
+def cells_of(segment: Ints, shift: int) -> int:
+    """How many cells a segment is listed in."""
+    columns = abs((segment[2] >> shift) - (segment[0] >> shift)) + 1
+    rows = abs((segment[3] >> shift) - (segment[1] >> shift)) + 1
+    return int(columns * rows)
+
+
+@njit(cache=True, nogil=True)
+def with_room(grid: Grid, entries: int) -> Grid:
+    """The same index with room for so many more entries."""
+    if grid.counts[1] + entries <= grid.entries.shape[0]:
+        return grid
+    longer = np.empty((2 * grid.entries.shape[0] + entries, 2), np.int32)
+    for k in range(grid.counts[1]):
+        longer[k, 0], longer[k, 1] = grid.entries[k, 0], grid.entries[k, 1]
+    return Grid(grid.segments, grid.active, grid.heads, longer, grid.counts, grid.frame)
+
+
+@njit(cache=True, nogil=True)
+def enter(grid: Grid, number: int) -> None:
+    """List a segment in its cells."""
+    segment = grid.segments[number]
+    shift, left, top = grid.frame
+    x0, x1 = min(segment[0], segment[2]) >> shift, max(segment[0], segment[2]) >> shift
+    y0, y1 = min(segment[1], segment[3]) >> shift, max(segment[1], segment[3]) >> shift
+    for row in range(y0 - top, y1 - top + 1):
+        for column in range(x0 - left, x1 - left + 1):
+            at = grid.counts[1]
+            grid.entries[at, 0], grid.entries[at, 1] = number, grid.heads[row, column]
+            grid.heads[row, column] = at
+            grid.counts[1] += 1
+
+
+@njit(cache=True, nogil=True)
+def window(grid: Grid, x0: int, y0: int, x1: int, y1: int) -> tuple[int, int, int, int]:
+    """Rows and columns of the cells that a box touches, the ends excluded."""
+    shift, left, top = grid.frame
+    rows, columns = grid.heads.shape
+    return (
+        max((y0 >> shift) - top, 0),
+        min((y1 >> shift) - top + 1, rows),
+        max((x0 >> shift) - left, 0),
+        min((x1 >> shift) - left + 1, columns),
+    )
+
+
+@njit(cache=True, nogil=True)
+def is_met(grid: Grid, segment: Ints) -> bool:
+    """Whether a segment meets an active one anywhere but in a common end."""
+    x0, x1 = min(segment[0], segment[2]), max(segment[0], segment[2])
+    y0, y1 = min(segment[1], segment[3]), max(segment[1], segment[3])
+    row0, row1, column0, column1 = window(grid, x0, y0, x1, y1)
+    for row in range(row0, row1):
+        for column in range(column0, column1):
+            entry = grid.heads[row, column]
+            while entry >= 0:
+                number = grid.entries[entry, 0]
+                if grid.active[number] and meet(segment, grid.segments[number]):
+                    return True
+                entry = grid.entries[entry, 1]
+    return False
+
+
+@njit(cache=True, nogil=True)
+def changes_side(grid: Grid, old: Ints, n_old: int, new: Ints, n_new: int, skip: Longs) -> bool:
+    """Whether an active vertex lies inside one of two rings only.
+
+    ``skip`` int64 (k, 2) are vertices on the old ring or the new one.
+    """
+    x0, x1 = (
+        min(old[:n_old, 0].min(), new[:n_new, 0].min()),
+        max(old[:n_old, 0].max(), new[:n_new, 0].max()),
+    )
+    y0, y1 = (
+        min(old[:n_old, 1].min(), new[:n_new, 1].min()),
+        max(old[:n_old, 1].max(), new[:n_new, 1].max()),
+    )
+    row0, row1, column0, column1 = window(grid, x0, y0, x1, y1)
+    for row in range(row0, row1):
+        for column in range(column0, column1):
+            entry = grid.heads[row, column]
+            while entry >= 0:
+                number = grid.entries[entry, 0]
+                entry = grid.entries[entry, 1]
+                if not grid.active[number]:
+                    continue
+                for end in range(0, 4, 2):
+                    x = np.int64(grid.segments[number, end])
+                    y = np.int64(grid.segments[number, end + 1])
+                    if x < x0 or x > x1 or y < y0 or y > y1:
+                        continue
+                    known = False
+                    for k in range(skip.shape[0]):
+                        known |= skip[k, 0] == x and skip[k, 1] == y
+                    if not known and inside(old, n_old, x, y) != inside(new, n_new, x, y):
+                        return True
+    return False

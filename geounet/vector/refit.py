@@ -1,0 +1,417 @@
+"""Put squared buildings back into their coverage, so that the land around follows.
+
+Strategy. A building's new rings replace the borders of its old ones. Where other borders end at the
+old ring, they are led on to the new one: a border that now ends outside the building goes on to the
+nearest point of the wall; one that now ends inside is cut off where it enters.
+
+A building is accepted only if the coverage stays planar and keeps its topology: no new segment
+meets any segment of another border, and no other vertex changes sides between the old rings and
+the new ones. Otherwise it keeps its old outline. Buildings are tried in order, each against what
+the ones before have made of the coverage; both conditions look at a few cells of an index of
+segments and are exact, in integers of 1/256 pixel.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import shapely
+from numba import njit
+from numpy.typing import NDArray
+
+from geounet.vector.arcs import FOLLOW, RING, TWIN, Coverage, Flags, number_starts
+from geounet.vector.grid import Grid, cells_of, changes_side, enter, is_met, make_grid, with_room
+from geounet.vector.segments import first_crossing, inside, meet, nearest
+from geounet.vector.trace import Ints, Longs
+
+SCALE = 256
+"""Steps per pixel of squared outlines."""
+CELL = 4
+"""Binary logarithm of the cell size of the index of segments, in pixels."""
+FARTHEST = 64
+"""A border may lose this many edges where it ends inside a squared building."""
+
+
+def refit(
+    coverage: Coverage, buildings: Longs, outlines: NDArray[np.object_]
+) -> tuple[Coverage, Flags]:
+    """Replace the outlines of buildings.
+
+    Args:
+        coverage: exact borders, ``SCALE`` steps per pixel.
+        buildings: int64 (k,) rows of the polygons to replace.
+        outlines: object (k,) shapely polygons in pixels, as many rings each as the old one in the
+            same order, valid.
+
+    Returns:
+        The new coverage, in which the borders of replaced buildings are fixed, and bool (k,)
+        which ones were replaced.
+    """
+    if not len(buildings):
+        return coverage, np.empty(0, np.bool_)
+    points, (ring_offsets, polygon_offsets) = _lattice(outlines)
+    table = coverage.halves.table
+    rings = np.diff(coverage.source.polygon_offsets)[buildings]
+    numbers, count = number_starts(coverage.halves.heads)
+    alone = table[:, TWIN] < 0  # a border that only this side knows ends here as well
+    degree = np.bincount(numbers, minlength=count)
+    degree += np.bincount(numbers[table[alone, FOLLOW]], minlength=count)
+    before = np.empty(len(table), np.int32)
+    before[table[:, FOLLOW]] = np.arange(len(table))
+    halves = np.diff(coverage.halves.offsets)[buildings].sum()
+    shift = CELL + coverage.scale.bit_length() - 1
+    grid = make_grid(coverage.points, coverage.offsets, int(len(points) + 4 * halves + 64), shift)
+    accepted, replaced, ends, fresh = fit(
+        buildings,
+        np.diff(polygon_offsets) == rings,
+        points,
+        ring_offsets,
+        polygon_offsets,
+        table,
+        coverage.halves.offsets,
+        before,
+        degree[numbers].astype(np.uint8),
+        coverage.borders,
+        coverage.first,
+        coverage.points,
+        coverage.offsets,
+        grid,
+    )
+    moved, offsets = rebuild(coverage.points, coverage.offsets, replaced, ends, fresh)
+    fixed = coverage.fixed | (replaced[:, 0] >= 0)
+    return replace(coverage, points=moved, offsets=offsets, fixed=fixed), accepted
+
+
+def _lattice(outlines: NDArray[np.object_]) -> tuple[Ints, tuple[Longs, Longs]]:
+    """Rings of polygons in steps, with their offsets; empty where rounding spoils a polygon."""
+    _, coordinates, (rings, polygons) = shapely.to_ragged_array(outlines)
+    steps = np.round(coordinates * SCALE).astype(np.int32)
+    rounded = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, steps.astype(np.float64), (rings, polygons)
+    )
+    rounded[~shapely.is_valid(rounded)] = shapely.Polygon()
+    _, coordinates, (rings, polygons) = shapely.to_ragged_array(rounded)
+    return coordinates.astype(np.int32), (rings.astype(np.int64), polygons.astype(np.int64))
+
+
+NONE, HEAD, TAIL = -1, 0, 1
+
+
+@njit(cache=True, nogil=True)
+def fit(
+    buildings: Longs,
+    usable: Flags,
+    new_points: Ints,
+    new_rings: Longs,
+    new_polygons: Longs,
+    table: Ints,
+    half_offsets: Longs,
+    before: Ints,
+    degree: NDArray[np.uint8],
+    borders: Ints,
+    first: Longs,
+    points: Ints,
+    offsets: Longs,
+    grid: Grid,
+) -> tuple[Flags, Longs, Longs, Ints]:
+    """Try the buildings one after the other.
+
+    ``before`` is the inverse of ``FOLLOW``; ``degree`` uint8 (halves,) how many borders end where
+    each half begins.
+
+    Returns:
+        Which buildings were accepted; for each border where its new points lie, int64 (borders,
+        2), -1 for the old ones; its new ends, int64 (borders, 2, 3): points taken off at the head
+        and the tail, and the point put there (x, y; the number is -1 where nothing changes);
+        and the new points, int32 (n, 2).
+    """
+    accepted = np.zeros(buildings.size, np.bool_)
+    replaced = np.full((offsets.size - 1, 2), -1, np.int64)
+    ends = np.full((offsets.size - 1, 2, 3), -1, np.int64)
+    most = 0
+    total = 0
+    for k in range(buildings.size):
+        halves = half_offsets[buildings[k] + 1] - half_offsets[buildings[k]]
+        size = new_rings[new_polygons[k + 1]] - new_rings[new_polygons[k]] + 3 * halves
+        old = 0
+        for half in range(half_offsets[buildings[k]], half_offsets[buildings[k] + 1]):
+            old += offsets[borders[half] + 1] - offsets[borders[half]]
+        most = max(most, max(size, old) + FARTHEST * halves + 4)
+        total += size
+    result = np.empty((total, 2), np.int32)
+    n_result = 0
+    old_ring, ring = np.empty((most, 2), np.int32), np.empty((most, 2), np.int32)
+    fresh = np.empty((most, 4), np.int32)  # new segments of the building at hand
+    off = np.empty(most, np.int64)  # segments that it switches off
+    places, spots = np.empty(most), np.empty((most, 2), np.int64)
+    skip = np.empty((2 * most, 2), np.int64)
+    staged = np.empty((most, 5), np.int64)  # border, end, points taken off, x, y
+    for k in range(buildings.size):
+        if not usable[k]:
+            continue
+        n_off = n_fresh = n_staged = 0
+        start = n_result
+        good = True
+        half = half_offsets[buildings[k]]
+        last = half_offsets[buildings[k] + 1]
+        for number in range(new_polygons[k], new_polygons[k + 1]):
+            begin = half
+            while half < last and table[half, RING] == table[begin, RING]:
+                half += 1
+            n_old = 0
+            for h in range(begin, half):
+                border = borders[h]
+                good &= replaced[border, 0] < 0
+                for p in range(offsets[border], offsets[border + 1] - 1):
+                    good &= grid.active[p]
+                    off[n_off] = p
+                    n_off += 1
+                    grid.active[p] = False
+                    at = p if first[border] == h else offsets[border + 1] - 1 - p + offsets[border]
+                    old_ring[n_old, 0], old_ring[n_old, 1] = points[at, 0], points[at, 1]
+                    n_old += 1
+            n_ring = 0
+            for p in range(new_rings[number], new_rings[number + 1] - 1):
+                if (
+                    n_ring == 0
+                    or new_points[p, 0] != ring[n_ring - 1, 0]
+                    or (new_points[p, 1] != ring[n_ring - 1, 1])
+                ):
+                    ring[n_ring, 0], ring[n_ring, 1] = new_points[p, 0], new_points[p, 1]
+                    n_ring += 1
+            shell = number == new_polygons[k]
+            good &= n_ring >= 3 and (_turning(ring, n_ring) > 0) == shell
+            if not good:
+                break
+            n_skip = 0
+            noded = degree[begin] != 2 or half > begin + 1
+            for h in range(begin, half):
+                if not noded:
+                    break
+                found, border, end, taken, place, x, y = _attach(
+                    h, shell, ring, n_ring, table, before, degree, borders, first, points, offsets,
+                    replaced, grid, off, n_off,
+                )  # fmt: skip
+                good &= found
+                if not found:
+                    break
+                n_off += max(taken, 0)
+                places[h - begin], spots[h - begin, 0], spots[h - begin, 1] = place, x, y
+                at = offsets[borders[h]] if first[borders[h]] == h else offsets[borders[h] + 1] - 1
+                skip[n_skip, 0], skip[n_skip, 1] = points[at, 0], points[at, 1]
+                skip[n_skip + 1, 0], skip[n_skip + 1, 1] = x, y
+                n_skip += 2
+                staged[n_staged, 0], staged[n_staged, 1], staged[n_staged, 2] = border, end, taken
+                staged[n_staged, 3], staged[n_staged, 4] = x, y
+                n_staged += 1
+                # the segment that leads the border on
+                at = offsets[border] + taken if end == HEAD else offsets[border + 1] - 1 - taken
+                if points[at, 0] != x or points[at, 1] != y:
+                    fresh[n_fresh, 0], fresh[n_fresh, 1] = x, y
+                    fresh[n_fresh, 2], fresh[n_fresh, 3] = points[at, 0], points[at, 1]
+                    n_fresh += 1
+            good = good and _ascending(places, half - begin if noded else 0)
+            if not good:
+                break
+            for h in range(begin, half):
+                from_place, to_place = 0.0, np.float64(n_ring)
+                from_x, from_y = np.int64(ring[0, 0]), np.int64(ring[0, 1])
+                to_x, to_y = from_x, from_y
+                if noded:
+                    after = h - begin + 1 if h + 1 < half else 0
+                    from_place, to_place = places[h - begin], places[after]
+                    if to_place <= from_place:
+                        to_place += n_ring
+                    from_x, from_y = spots[h - begin, 0], spots[h - begin, 1]
+                    to_x, to_y = spots[after, 0], spots[after, 1]
+                where = n_result
+                result[n_result, 0], result[n_result, 1] = from_x, from_y
+                n_result += 1
+                corner = int(np.floor(from_place)) + 1
+                while corner < to_place:
+                    at = corner % n_ring
+                    if ring[at, 0] != result[n_result - 1, 0] or (
+                        ring[at, 1] != result[n_result - 1, 1]
+                    ):
+                        result[n_result, 0], result[n_result, 1] = ring[at, 0], ring[at, 1]
+                        n_result += 1
+                    corner += 1
+                if n_result - where > 1 and (
+                    result[n_result - 1, 0] == to_x and result[n_result - 1, 1] == to_y
+                ):
+                    n_result -= 1
+                result[n_result, 0], result[n_result, 1] = to_x, to_y
+                n_result += 1
+                for p in range(where, n_result - 1):
+                    fresh[n_fresh, 0], fresh[n_fresh, 1] = result[p, 0], result[p, 1]
+                    fresh[n_fresh, 2], fresh[n_fresh, 3] = result[p + 1, 0], result[p + 1, 1]
+                    same = fresh[n_fresh, 0] == fresh[n_fresh, 2]
+                    good &= not (same and fresh[n_fresh, 1] == fresh[n_fresh, 3])
+                    n_fresh += 1
+                border = borders[h]
+                if first[border] != h:
+                    for p in range((n_result - where) // 2):
+                        q = n_result - 1 - p
+                        for m in range(2):
+                            one, other = result[where + p, m], result[q, m]
+                            result[where + p, m], result[q, m] = other, one
+                # noted right away: a border on both sides of this building spoils it
+                replaced[border, 0], replaced[border, 1] = where, n_result
+            good = good and not changes_side(grid, old_ring, n_old, ring, n_ring, skip[:n_skip])
+            if not good:
+                break
+        for one in range(n_fresh if good else 0):
+            good = good and not is_met(grid, fresh[one])
+            for other in range(one):
+                good = good and not meet(fresh[one], fresh[other])
+        if good:
+            accepted[k] = True
+            for m in range(n_staged):
+                for q in range(3):
+                    ends[staged[m, 0], staged[m, 1], q] = staged[m, 2 + q]
+            needed = 0
+            for one in range(n_fresh):
+                needed += cells_of(fresh[one], grid.frame[0])
+            grid = with_room(grid, needed)
+            for one in range(n_fresh):
+                place_of = grid.counts[0]
+                for m in range(4):
+                    grid.segments[place_of, m] = fresh[one, m]
+                grid.active[place_of] = True
+                grid.counts[0] += 1
+                enter(grid, place_of)
+        else:
+            n_result = start
+            for m in range(n_off):
+                grid.active[off[m]] = True
+            for h in range(half_offsets[buildings[k]], last):
+                if replaced[borders[h], 0] >= start:
+                    replaced[borders[h], 0] = replaced[borders[h], 1] = -1
+    return accepted, replaced, ends, result[:n_result]
+
+
+@njit(cache=True, nogil=True)
+def _attach(
+    half: int,
+    shell: bool,
+    ring: Ints,
+    n_ring: int,
+    table: Ints,
+    before: Ints,
+    degree: NDArray[np.uint8],
+    borders: Ints,
+    first: Longs,
+    points: Ints,
+    offsets: Longs,
+    replaced: Longs,
+    grid: Grid,
+    off: Longs,
+    n_off: int,
+) -> tuple[bool, int, int, int, float, int, int]:
+    """Lead the border that ends where ``half`` begins on to a new ring.
+
+    Switches off the segments that this cuts and lists them in ``off``.
+
+    Returns:
+        Whether it worked; the border, which end of it, how many points it loses there, and where
+        it now ends: place on the ring (see ``nearest``), x, y.
+    """
+    failed = (False, NONE, NONE, 0, 0.0, 0, 0)
+    if degree[half] != 3:
+        return failed
+    twin, other = table[half, TWIN], table[before[half], TWIN]
+    if twin >= 0:
+        leaving = table[twin, FOLLOW]
+        if other >= 0 and borders[before[other]] != borders[leaving]:
+            return failed
+        border = borders[leaving]
+        end = HEAD if first[border] == leaving else TAIL
+    elif other >= 0:
+        border = borders[before[other]]
+        end = TAIL if first[border] == before[other] else HEAD
+    else:
+        return failed
+    if replaced[border, 0] >= 0:
+        return failed
+    begin, step = offsets[border], 1
+    if end == TAIL:
+        begin, step = offsets[border + 1] - 1, -1
+    size = offsets[border + 1] - offsets[border]
+    x, y = np.int64(points[begin, 0]), np.int64(points[begin, 1])
+    place, at_x, at_y = nearest(ring, n_ring, x, y)
+    if (at_x == x and at_y == y) or inside(ring, n_ring, x, y) != shell:
+        if not grid.active[begin if end == HEAD else begin - 1]:
+            return failed  # cut at the other end already
+        return True, border, end, 0, place % n_ring, at_x, at_y
+    taken = 0
+    while taken < FARTHEST:
+        if taken + 1 >= size:
+            break
+        edge = begin + taken if end == HEAD else begin - taken - 1
+        if not grid.active[edge]:
+            break
+        grid.active[edge] = False
+        off[n_off + taken] = edge
+        one, two = begin + step * taken, begin + step * (taken + 1)
+        taken += 1
+        place, at_x, at_y = first_crossing(
+            ring, n_ring, points[one, 0], points[one, 1], points[two, 0], points[two, 1]
+        )
+        if place >= 0 and (at_x != points[two, 0] or at_y != points[two, 1]):
+            return True, border, end, taken, place % n_ring, at_x, at_y
+    for k in range(taken):
+        grid.active[off[n_off + k]] = True
+    return failed
+
+
+@njit(cache=True, nogil=True)
+def _ascending(places: NDArray[np.float64], count: int) -> bool:
+    """Whether places on a ring follow each other all the way round once."""
+    falls = 0
+    for k in range(count):
+        falls += places[(k + 1) % count] <= places[k]
+    return count < 2 or falls == 1
+
+
+@njit(cache=True, nogil=True)
+def _turning(ring: Ints, count: int) -> int:
+    """Twice the signed area of a ring."""
+    area = np.int64(0)
+    for k in range(1, count - 1):
+        area += np.int64(ring[k, 0] - ring[0, 0]) * (ring[k + 1, 1] - ring[0, 1])
+        area -= np.int64(ring[k, 1] - ring[0, 1]) * (ring[k + 1, 0] - ring[0, 0])
+    return int(area)
+
+
+@njit(cache=True, nogil=True)
+def rebuild(
+    points: Ints, offsets: Longs, replaced: Longs, ends: Longs, new_points: Ints
+) -> tuple[Ints, Longs]:
+    """The borders' points and offsets after the changes that ``fit`` describes."""
+    result = np.empty((points.shape[0] + new_points.shape[0] + 2 * offsets.size, 2), np.int32)
+    result_offsets = np.zeros(offsets.size, np.int64)
+    n = 0
+    for border in range(offsets.size - 1):
+        if replaced[border, 0] >= 0:
+            for k in range(replaced[border, 0], replaced[border, 1]):
+                result[n, 0], result[n, 1] = new_points[k, 0], new_points[k, 1]
+                n += 1
+        else:
+            begin, end = offsets[border], offsets[border + 1]
+            if ends[border, HEAD, 0] >= 0:
+                result[n, 0], result[n, 1] = ends[border, HEAD, 1], ends[border, HEAD, 2]
+                begin += ends[border, HEAD, 0]
+                n += 1
+                if points[begin, 0] == result[n - 1, 0] and points[begin, 1] == result[n - 1, 1]:
+                    begin += 1
+            if ends[border, TAIL, 0] >= 0:
+                end -= ends[border, TAIL, 0]
+            for k in range(begin, end):
+                result[n, 0], result[n, 1] = points[k, 0], points[k, 1]
+                n += 1
+            if ends[border, TAIL, 0] >= 0:
+                x, y = ends[border, TAIL, 1], ends[border, TAIL, 2]
+                if result[n - 1, 0] != x or result[n - 1, 1] != y:
+                    result[n, 0], result[n, 1] = x, y
+                    n += 1
+        result_offsets[border + 1] = n
+    return result[:n], result_offsets

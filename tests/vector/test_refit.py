@@ -1,0 +1,129 @@
+"""Squared buildings in their coverage: valid, no gaps, topology kept."""
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from geounet.vector.arcs import Coverage
+from geounet.vector.outline import Cleaner
+from geounet.vector.polygons import Polygons
+from geounet.vector.refit import SCALE, refit
+from geounet.vector.sieve import sieve
+from tests.vector.masks import outlines
+
+
+def town(seed: int, height: int, width: int, noise: float = 0.0) -> np.ndarray:
+    """Vegetation (3), water (2) and turned rectangles (1) on open land (0)."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((height, width), np.uint8)
+    mask[ndimage.gaussian_filter(rng.standard_normal((height, width)), 9) > 0] = 3
+    mask[ndimage.gaussian_filter(rng.standard_normal((height, width)), 15) > 0.03] = 2
+    rows, cols = np.indices(mask.shape)
+    for _ in range(1 + height * width // 2000):
+        x, y = rng.uniform(0, [width, height])
+        long, short = rng.uniform(4, 16, 2)
+        angle = rng.uniform(0, np.pi)
+        along = (cols - x) * np.cos(angle) + (rows - y) * np.sin(angle)
+        across = (rows - y) * np.cos(angle) - (cols - x) * np.sin(angle)
+        mask[(abs(along) < long) & (abs(across) < short)] = 1
+        if rng.random() < 0.3:
+            mask[(abs(along) < long / 3) & (abs(across) < short / 3)] = rng.integers(0, 4)
+    spots = rng.random(mask.shape) < noise
+    mask[spots] = rng.integers(0, 4, spots.sum())
+    mask[:, : int(rng.integers(0, 6))] = 255
+    return mask
+
+
+def check(exact: Polygons, clean: Polygons) -> None:
+    before, after = exact.to_shapely(), clean.to_shapely()
+    assert shapely.is_valid(after).all()
+    assert shapely.coverage_is_valid(after)
+    assert shapely.is_ccw(shapely.get_exterior_ring(after)).all()
+    np.testing.assert_array_equal(
+        shapely.get_num_interior_rings(before), shapely.get_num_interior_rings(after)
+    )
+    assert abs(shapely.area(after).sum() - shapely.area(shapely.union_all(after))) < 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(10, 130),
+    st.integers(10, 130),
+    st.sampled_from([0.0, 0.003]),
+    st.sampled_from([0.0, 1.5, 3.0]),
+)
+def test_coverage_stays_valid(
+    seed: int, height: int, width: int, noise: float, tolerance: float
+) -> None:
+    mask = town(seed, height, width, noise)
+    exact = sieve(outlines(mask), dict.fromkeys(range(4), 12))
+    cleaner = Cleaner(dict.fromkeys(range(4), 12), tolerance, squared=[1])
+    cleaner.push(outlines(mask))
+    clean = cleaner.finish()
+    check(exact, clean)
+    np.testing.assert_array_equal(clean.class_id, exact.class_id)
+    np.testing.assert_array_equal(clean.pixels, exact.pixels)
+
+
+def test_neighbours_follow_a_wall_that_moves_either_way() -> None:
+    mask = np.zeros((60, 80), np.uint8)
+    mask[:, 40:] = 3  # a border that meets the building above and below
+    mask[20:40, 25:60] = 1
+    exact = outlines(mask)
+    coverage = Coverage.of(exact, SCALE)
+    row = np.flatnonzero(exact.class_id == 1)
+    for shift in (-1.3, 0.0, 1.3):
+        wanted = shapely.box(25 - shift, 20 - shift, 60 + shift, 40 + shift)
+        wanted = shapely.normalize(wanted).reverse()
+        moved, accepted = refit(coverage, row, np.array([wanted], object))
+        assert accepted.all()
+        polygons = moved.polygons()
+        check(exact, polygons)
+        found = polygons.to_shapely()[row[0]]
+        assert shapely.hausdorff_distance(found, wanted) < 1 / SCALE
+        assert shapely.area(polygons.to_shapely()).sum() == 60 * 80
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        (shapely.box(2, 2, 20, 20), "swallows the pond"),
+        (shapely.box(2, 2, 13.5, 12), "cuts the pond"),
+        (shapely.box(-3, 2, 12, 12), "leaves the raster"),
+    ],
+)
+def test_what_would_touch_others_is_refused(wanted: shapely.Polygon, why: str) -> None:
+    mask = np.zeros((30, 30), np.uint8)
+    mask[2:12, 2:12] = 1
+    mask[5:9, 13:16] = 2
+    exact = outlines(mask)
+    row = np.flatnonzero(exact.class_id == 1)
+    same_turn = np.array([shapely.normalize(wanted).reverse()], object)
+    moved, accepted = refit(Coverage.of(exact, SCALE), row, same_turn)
+    assert not accepted.any(), why
+    np.testing.assert_array_equal(moved.polygons().to_shapely(), exact.to_shapely())
+
+
+def test_square_buildings_become_rectangles() -> None:
+    mask = np.zeros((90, 90), np.uint8)
+    rows, cols = np.indices(mask.shape) - 45
+    along, across = cols * 0.8 + rows * 0.6, rows * 0.8 - cols * 0.6
+    mask[(abs(along) < 30) & (abs(across) < 15)] = 1
+    cleaner = Cleaner({}, 2.0, squared=[1])
+    cleaner.push(outlines(mask))
+    clean = cleaner.finish()
+    building = clean.to_shapely()[clean.class_id == 1][0]
+    assert shapely.get_num_coordinates(building) == 5
+    assert abs(building.area - 60 * 30) < 20
+
+
+def test_no_buildings_no_change() -> None:
+    exact = outlines(np.eye(5, dtype=np.uint8) * 2)
+    coverage = Coverage.of(exact, SCALE)
+    moved, accepted = refit(coverage, np.empty(0, np.int64), np.empty(0, object))
+    assert moved is coverage
+    assert not len(accepted)
