@@ -9,10 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
-from geounet.vector.walls import cut, places_of, prefix_sums, rolled, scatter, trimmed
-
-ROUGH_PLACES = 64
-"""The same while only directions are sought."""
+from geounet.vector.walls import SPREAD, cut, places_of, prefix_sums, rolled, scatter, trimmed
 
 ROUGH = (1.0, 0.5)
 """Tolerances, in tolerances, of the cuts from which a building's axes may come."""
@@ -125,7 +122,7 @@ def best_start(
     """
     cheapest, best = np.inf, (samples, axes)
     for share in ROUGH:
-        places = places_of(samples, ROUGH_PLACES)
+        places = places_of(samples, SPREAD * tolerance)
         starts, _, _ = cut(samples, places, np.empty(0), share * tolerance)
         if len(starts) > 1:
             angle, length = directions(samples, starts)
@@ -133,7 +130,7 @@ def best_start(
             own = axes if len(axes) else find_axes(angle, length)
             if cheapest < np.inf and _alike(own, best[1]):
                 break
-            _, _, cost = cut(turned, places_of(turned), own, tolerance)
+            _, _, cost = cut(turned, places_of(turned, SPREAD * tolerance), own, tolerance)
             if cost < cheapest:
                 cheapest, best = cost, (turned, own)
     return best

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from geounet.vector.axes import wall_samples
-from geounet.vector.walls import cut, places_of
+from geounet.vector.walls import SPREAD, cut, places_of
 
 SAGITTA = 0.2
 """Distance in pixels that a circle's arcs may keep from its chords."""
@@ -72,7 +72,12 @@ def follow_curves(
         # That several walls bulge to the same side by chance is less likely than that one does.
         if np.abs(bulge[w:last]).sum() * (last - w) > CURVE_PRICE * tolerance**3:
             part = samples[starts[w] : ends[last - 1]]
-            finer, _, _ = cut(part, places_of(part), np.empty(0), CURVE_DETAIL * tolerance)
+            finer, _, _ = cut(
+                part,
+                places_of(part, CURVE_DETAIL * SPREAD * tolerance),
+                np.empty(0),
+                CURVE_DETAIL * tolerance,
+            )
             if len(finer) > last - w:
                 new_starts += (starts[w] + finer).tolist()
                 new_lines += [free] * len(finer)

@@ -19,6 +19,7 @@ from geounet.vector.curves import circle_through, follow_curves, round_ring
 from geounet.vector.walls import (
     FREE_PRICE,
     PARALLEL,
+    SPREAD,
     cut,
     places_of,
     prefix_sums,
@@ -141,7 +142,7 @@ def _square_ring(
     from_centre = samples[:, :2] - samples[:, :2].mean(axis=0)
     samples = rolled(samples, int(np.argmax((from_centre**2).sum(axis=1))))
     samples, axes = best_start(samples, axes, tolerance)
-    places = places_of(samples)
+    places = places_of(samples, SPREAD * tolerance)
     starts, lines, cost = cut(samples, places, axes, tolerance)
     if cost == np.inf:
         return ring[:0], axes

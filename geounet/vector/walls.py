@@ -23,8 +23,8 @@ FREE_SHORTEST = 3.0
 """Length of the shortest free wall in tolerances; one is enough along an axis. Shorter free walls
 are mostly corners that a network rounded off."""
 
-PLACES = 400
-"""Turns of a raw outline that may start a wall, at most."""
+SPREAD = 0.3
+"""Distance in tolerances from a chord at which a point of the raw outline may start a wall."""
 
 CORNER_SAMPLES = 2
 """Samples left out at each end of a long wall: networks round corners off."""
@@ -63,16 +63,43 @@ def rolled(samples: np.ndarray, first: int) -> np.ndarray:
     return np.concatenate([samples[first:], samples[:first]])
 
 
-def places_of(samples: np.ndarray, most: int = PLACES) -> np.ndarray:
-    """Samples that may start a wall, int64 ``(c,)`` from 0 to n: where the raw outline turns.
+@njit(cache=True, nogil=True)
+def places_of(samples: np.ndarray, spread: float) -> np.ndarray:
+    """Samples that may start a wall, int64 ``(c,)`` from 0 to n: the outline's salient points.
 
-    Of more than ``most`` turns every second, third, ... is taken.
+    They are the vertices of its simplification by Douglas and Peucker (The Canadian Cartographer
+    10, 1973) with the tolerance ``spread``, in pixels.
     """
-    step = samples[:, 2:]
-    cross = step[:-1, 0] * step[1:, 1] - step[:-1, 1] * step[1:, 0]
-    turns = np.flatnonzero(np.abs(cross) > 1e-9) + 1
-    turns = turns[:: 1 + len(turns) // most]
-    return np.concatenate([[0], turns, [len(samples)]])
+    n = len(samples)
+    keep = np.zeros(n + 1, dtype=np.bool_)
+    keep[0] = keep[n] = True
+    stack = np.empty((n + 2, 2), dtype=np.int64)
+    stack[0, 0], stack[0, 1] = 0, n
+    depth = 1
+    while depth > 0:
+        depth -= 1
+        i, j = stack[depth, 0], stack[depth, 1]
+        x0, y0 = samples[i, 0], samples[i, 1]
+        dx, dy = samples[j % n, 0] - x0, samples[j % n, 1] - y0
+        square = dx * dx + dy * dy
+        far, best = spread * spread, -1
+        for k in range(i + 1, j):
+            x, y = samples[k, 0] - x0, samples[k, 1] - y0
+            cross, along = dx * y - dy * x, dx * x + dy * y
+            if square == 0 or along < 0:
+                distance = x * x + y * y
+            elif along > square:
+                distance = (x - dx) ** 2 + (y - dy) ** 2
+            else:
+                distance = cross * cross / square
+            if distance > far:
+                far, best = distance, k
+        if best >= 0:
+            keep[best] = True
+            stack[depth, 0], stack[depth, 1] = i, best
+            stack[depth + 1, 0], stack[depth + 1, 1] = best, j
+            depth += 2
+    return np.flatnonzero(keep)
 
 
 @njit(cache=True, nogil=True)
