@@ -1,7 +1,6 @@
 """The directions of a building: where its walls run, and the pairs of axes that they share.
 
-As in :mod:`geounet.vector.walls`, everything is in pixels and radians. What runs once a ring is
-left to numpy: compiling it would take longer than a town.
+As in :mod:`geounet.vector.walls`, everything is compiled, in pixels and radians.
 """
 
 import math
@@ -68,18 +67,25 @@ def turned_axes(
     return result
 
 
+@njit(cache=True, nogil=True)
 def clearest_corner(angle: np.ndarray, length: np.ndarray) -> int:
     """The wall that makes the clearest corner with the one before it."""
-    turn = np.abs(np.sin(angle - np.roll(angle, 1)))
-    return int(np.argmax(turn * np.minimum(length, np.roll(length, 1))))
+    most, best = -1.0, 0
+    for w in range(len(angle)):
+        clear = abs(math.sin(angle[w] - angle[w - 1])) * min(length[w], length[w - 1])
+        if clear > most:
+            most, best = clear, w
+    return best
 
 
-def _quarter(angle: np.ndarray) -> np.ndarray:
-    """Differences of directions modulo 90 degrees, -45 to 45 degrees."""
-    quarter = np.pi / 2
+@njit(cache=True, nogil=True)
+def _quarter(angle: float) -> float:
+    """A difference of directions modulo 90 degrees, -45 to 45 degrees."""
+    quarter = math.pi / 2
     return (angle + quarter / 2) % quarter - quarter / 2
 
 
+@njit(cache=True, nogil=True)
 def find_axes(angle: np.ndarray, length: np.ndarray) -> np.ndarray:
     """Axes that walls share: pairs at right angles, each explaining what those before do not.
 
@@ -90,28 +96,47 @@ def find_axes(angle: np.ndarray, length: np.ndarray) -> np.ndarray:
     Returns:
         ``(2 * pairs,)`` directions: a, a + 90 degrees, b, b + 90 degrees, ...
     """
-    off = _quarter(angle[None, :] - angle[:, None])
-    near = np.maximum(0.0, 1 - (off / AXIS_SPREAD) ** 2)
+    axes = np.empty(2 * MAX_PAIRS)
     left = length.copy()
-    axes: list[float] = []
+    total, found = 0.0, 0
+    for i in range(len(length)):
+        total += length[i]
     for _ in range(MAX_PAIRS):
-        support = np.where(left > 0, near @ left, 0.0)
-        centre = int(np.argmax(support))
-        if support[centre] <= MIN_SHARE * length.sum() * bool(axes):
+        support, centre = 0.0, 0.0
+        for i in range(len(angle)):
+            own = 0.0
+            for j in range(len(angle)):
+                near = _quarter(angle[j] - angle[i]) / AXIS_SPREAD
+                own += left[j] * max(0.0, 1 - near * near)
+            if left[i] > 0 and own > support:
+                support, centre = own, angle[i]
+        if support == 0 or (found > 0 and support < MIN_SHARE * total):
             break
-        own = (np.abs(off[centre]) < AXIS_SPREAD) & (left > 0)
-        left[own] = 0.0
-        if not axes or own.sum() > 1:
-            # A direction's variance falls with the cube of a wall's length.
-            axis = angle[centre] + np.average(off[centre][own], weights=length[own] ** 3)
-            axes += [axis, axis + np.pi / 2]
-    return np.array(axes)
+        shift, weight, walls = 0.0, 0.0, 0
+        for i in range(len(angle)):
+            off = _quarter(angle[i] - centre)
+            if abs(off) < AXIS_SPREAD and left[i] > 0:
+                # A direction's variance falls with the cube of a wall's length.
+                shift += off * length[i] ** 3
+                weight += length[i] ** 3
+                walls += 1
+                left[i] = 0.0
+        if found == 0 or walls > 1:
+            axes[found] = centre + shift / weight
+            axes[found + 1] = axes[found] + math.pi / 2
+            found += 2
+    return axes[:found].copy()
 
 
+@njit(cache=True, nogil=True)
 def _alike(axes: np.ndarray, others: np.ndarray) -> bool:
-    return len(axes) == len(others) and bool((np.abs(_quarter(axes - others)) < ALIKE).all())
+    alike = len(axes) == len(others)
+    for k in range(len(axes)):
+        alike = alike and abs(_quarter(axes[k] - others[k])) < ALIKE
+    return alike
 
 
+@njit(cache=True, nogil=True)
 def best_start(
     samples: np.ndarray, axes: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -120,17 +145,17 @@ def best_start(
     Both come from a cut into free walls. A fine one is led astray by noise, a coarse one takes a
     row of steps for a slope, so that the one is taken from which the cheaper cut follows.
     """
-    cheapest, best = np.inf, (samples, axes)
+    cheapest, best, found = np.inf, samples, axes
+    places = places_of(samples, SPREAD * tolerance)
     for share in ROUGH:
-        places = places_of(samples, SPREAD * tolerance)
         starts, _, _ = cut(samples, places, np.empty(0), share * tolerance)
         if len(starts) > 1:
             angle, length = directions(samples, starts)
-            turned = rolled(samples, starts[clearest_corner(angle, length)])
-            own = axes if len(axes) else find_axes(angle, length)
-            if cheapest < np.inf and _alike(own, best[1]):
+            own = axes if len(axes) > 0 else find_axes(angle, length)
+            if cheapest < np.inf and _alike(own, found):
                 break
+            turned = rolled(samples, starts[clearest_corner(angle, length)])
             _, _, cost = cut(turned, places_of(turned, SPREAD * tolerance), own, tolerance)
             if cost < cheapest:
-                cheapest, best = cost, (turned, own)
-    return best
+                cheapest, best, found = cost, turned, own
+    return best, found

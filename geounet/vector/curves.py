@@ -1,14 +1,15 @@
 """Round buildings and curved walls, which straight walls along axes would not do justice.
 
-As in :mod:`geounet.vector.walls`, everything is in pixels and radians.
+As in :mod:`geounet.vector.walls`, everything is compiled, in pixels and radians.
 """
 
 import math
 
 import numpy as np
+from numba import njit
 
 from geounet.vector.axes import wall_samples
-from geounet.vector.walls import SPREAD, cut, places_of
+from geounet.vector.walls import SPREAD, cut, middle_of, places_of
 
 SAGITTA = 0.2
 """Distance in pixels that a circle's arcs may keep from its chords."""
@@ -23,30 +24,45 @@ CURVE_DETAIL = 1 / 3
 """Tolerance inside curves, in tolerances."""
 
 
-def circle_through(samples: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre ``(2,)`` of the circle through the samples (algebraic least squares), squared misfit.
+@njit(cache=True, nogil=True)
+def circle_through(samples: np.ndarray) -> tuple[float, float, float]:
+    """Centre x, y of the circle through the samples (algebraic least squares), squared misfit.
 
     Kasa, A circle fitting procedure and its error analysis, IEEE Trans. Instrum. Meas. 25, 1976.
     """
-    points = samples[:, :2]
-    mean = points.mean(axis=0)
-    moved = points - mean
-    squares = (moved * moved).sum(axis=1)
-    centre = mean + np.linalg.solve(2 * moved.T @ moved, moved.T @ squares)
-    radius = np.hypot(*(points - centre).T)
-    return centre, float(((radius - radius.mean()) ** 2).sum())
+    n = len(samples)
+    mean_x, mean_y = middle_of(samples)
+    uu = uv = vv = uz = vz = 0.0
+    for i in range(n):
+        u, v = samples[i, 0] - mean_x, samples[i, 1] - mean_y
+        z = u * u + v * v
+        uu, uv, vv, uz, vz = uu + u * u, uv + u * v, vv + v * v, uz + u * z, vz + v * z
+    scale = 2 * (uu * vv - uv * uv)
+    x = mean_x + (uz * vv - vz * uv) / scale
+    y = mean_y + (vz * uu - uz * uv) / scale
+    total, squares = 0.0, 0.0
+    for i in range(n):
+        radius = math.hypot(samples[i, 0] - x, samples[i, 1] - y)
+        total += radius
+        squares += radius * radius
+    return x, y, squares - total * total / n
 
 
-def round_ring(centre: np.ndarray, area: float) -> np.ndarray:
+@njit(cache=True, nogil=True)
+def round_ring(x: float, y: float, area: float) -> np.ndarray:
     """Regular polygon around a centre, with the raw ring's area and turning as it did."""
     radius = math.sqrt(abs(area) / math.pi)
     count = max(12, math.ceil(math.pi / math.acos(max(0.0, 1 - SAGITTA / radius))))
     # A polygon on the circle itself would be too small.
     radius = math.sqrt(2 * abs(area) / (count * math.sin(2 * math.pi / count)))
-    angle = math.copysign(2 * math.pi / count, area) * np.arange(count)
-    return centre + radius * np.column_stack([np.cos(angle), np.sin(angle)])
+    ring = np.empty((count, 2))
+    for k in range(count):
+        angle = math.copysign(2 * math.pi * k / count, area)
+        ring[k, 0], ring[k, 1] = x + radius * math.cos(angle), y + radius * math.sin(angle)
+    return ring
 
 
+@njit(cache=True, nogil=True)
 def follow_curves(
     samples: np.ndarray, starts: np.ndarray, lines: np.ndarray, free: int, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -62,45 +78,34 @@ def follow_curves(
     Returns:
         New ``starts`` and ``lines``.
     """
+    n, walls, fine = len(samples), len(starts), CURVE_DETAIL * tolerance
     bulge, angle = _bulges(samples, starts)
-    ends = np.append(starts[1:], len(samples))
-    new_starts: list[int] = []
-    new_lines: list[int] = []
-    w = 0
-    while w < len(starts):
-        last = _end_of_run(bulge, angle, w)
+    new_starts, new_lines = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    count, w = 0, 0
+    while w < walls:
+        last, saved = w + 1, abs(bulge[w])
+        while (
+            last < walls
+            and bulge[last] * bulge[w] > 0
+            and math.cos(angle[last] - angle[last - 1]) > GENTLE
+        ):
+            saved += abs(bulge[last])
+            last += 1
+        finer = starts[:0]
         # That several walls bulge to the same side by chance is less likely than that one does.
-        if np.abs(bulge[w:last]).sum() * (last - w) > CURVE_PRICE * tolerance**3:
-            part = samples[starts[w] : ends[last - 1]]
-            finer, _, _ = cut(
-                part,
-                places_of(part, CURVE_DETAIL * SPREAD * tolerance),
-                np.empty(0),
-                CURVE_DETAIL * tolerance,
-            )
-            if len(finer) > last - w:
-                new_starts += (starts[w] + finer).tolist()
-                new_lines += [free] * len(finer)
-                w = last
-                continue
-        new_starts += starts[w:last].tolist()
-        new_lines += lines[w:last].tolist()
+        if saved * (last - w) > CURVE_PRICE * tolerance**3:
+            part = samples[starts[w] : starts[last] if last < walls else n]
+            finer, _, _ = cut(part, places_of(part, SPREAD * fine), np.empty(0), fine)
+        curved = len(finer) > last - w
+        for k in range(len(finer) if curved else last - w):
+            new_starts[count] = starts[w] + finer[k] if curved else starts[w + k]
+            new_lines[count] = free if curved else lines[w + k]
+            count += 1
         w = last
-    return np.array(new_starts), np.array(new_lines)
+    return new_starts[:count], new_lines[:count]
 
 
-def _end_of_run(bulge: np.ndarray, angle: np.ndarray, first: int) -> int:
-    """The wall after those from ``first`` on that bulge to the same side and turn gently."""
-    last = first + 1
-    while (
-        last < len(bulge)
-        and bulge[last] * bulge[first] > 0
-        and math.cos(angle[last] - angle[last - 1]) > GENTLE
-    ):
-        last += 1
-    return last
-
-
+@njit(cache=True, nogil=True)
 def _bulges(samples: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each wall the squared distances that a parabola saves, about, and its direction.
 
@@ -109,17 +114,21 @@ def _bulges(samples: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.nda
     bulge, angle = np.zeros(len(starts)), np.empty(len(starts))
     for w in range(len(starts)):
         first, last = wall_samples(samples, starts, w)
-        x, y = samples[last - 1, :2] - samples[first, :2]
+        x, y = samples[last - 1, 0] - samples[first, 0], samples[last - 1, 1] - samples[first, 1]
         angle[w] = math.atan2(y, x)
+        c, s = math.cos(angle[w]), math.sin(angle[w])
         quarter = (last - first) // 4
         if quarter < 2:
             continue
-        offset = samples[first:last, 1] * math.cos(angle[w]) - samples[first:last, 0] * math.sin(
-            angle[w]
-        )
-        middle = offset[quarter:-quarter].mean()
-        height = middle - (offset[:quarter].mean() + offset[-quarter:].mean()) / 2
+        middle, ends = 0.0, 0.0
+        for i in range(first, last):
+            offset = samples[i, 1] * c - samples[i, 0] * s
+            if i < first + quarter or i >= last - quarter:
+                ends += offset / (2 * quarter)
+            else:
+                middle += offset / (last - first - 2 * quarter)
         # A parabola's middle half lies half its height above its outer quarters, and 4 / 45 of
         # its squared height is its variance.
-        bulge[w] = math.copysign((last - first) * (2 * height) ** 2 * 4 / 45, height)
+        saved = (last - first) * (2 * (middle - ends)) ** 2 * 4 / 45
+        bulge[w] = math.copysign(saved, middle - ends)
     return bulge, angle

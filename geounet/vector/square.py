@@ -9,6 +9,9 @@ a building keep short walls that follow the curve.
 """
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -21,6 +24,7 @@ from geounet.vector.walls import (
     PARALLEL,
     SPREAD,
     cut,
+    middle_of,
     places_of,
     prefix_sums,
     rolled,
@@ -37,7 +41,7 @@ CIRCLE_PRICE = 4.5
 CIRCLE_LOSS = 2.0
 """Squared distances that a circle may have where walls have one: walls have more to turn at."""
 
-REACH = 4.0
+REACH = 2.5
 """Corners stay this close to the raw outline's, in tolerances."""
 
 JOINED = 2.0
@@ -50,10 +54,13 @@ TINY = 1e-9
 """Weight of samples across a wall, so that a wall of nothing else has a place."""
 
 LARGEST_SHIFT = 0.5
-"""Mean distance between raw and squared outline, in tolerances, beyond which squaring failed."""
+"""Root mean square distance of the raw outline from the walls, in tolerances, that is a failure."""
 
-FARTHEST = 2.0
-"""Distance of a squared corner from the raw outline, in tolerances, beyond which it failed."""
+CHUNK = 256
+"""Buildings that a thread squares at a time."""
+
+NO_AXES = np.empty(0)
+"""Of a building whose axes are yet to be found."""
 
 RETRIES = (1.0, 0.6)
 """Tolerances to square with, in tolerances: what fails with the first is tried with the next."""
@@ -65,105 +72,168 @@ def square(polygons: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarr
     Args:
         polygons: ``(n,)`` shapely polygons between pixel corners, in pixel coordinates.
         tolerance: in pixels: how far the raw outline may stray from the true one. Two to three are
-            right for masks of networks.
+            right for masks of networks, half of that for masks drawn by hand.
 
     Returns:
         ``(squared, done)``: ``(n,)`` polygons, those that could not be squared as they came, and
-        bool ``(n,)``, which were squared. Valid, holes kept.
+        bool ``(n,)``, which were squared. Valid; as many holes as before, in their order.
     """
     squared = polygons.copy()
     done = np.zeros(len(polygons), dtype=np.bool_)
     for share in RETRIES:
         left = np.flatnonzero(~done)
-        fitted = np.array(
-            [_fitted(polygon, share * tolerance) for polygon in polygons[left]], dtype=object
-        )
-        close = _close(polygons[left], fitted, tolerance)
-        squared[left[close]] = fitted[close]
-        done[left] = close
+        if len(left):
+            fitted, fits = _squared(polygons[left], share * tolerance)
+            fits &= shapely.is_valid(fitted)
+            squared[left[fits]] = fitted[fits]
+            done[left] = fits
     return squared, done
 
 
-def _fitted(polygon: shapely.Polygon, tolerance: float) -> shapely.Polygon | None:
-    rings = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(polygon)]
-    fitted = square_building(rings, tolerance)
-    return None if fitted is None else shapely.Polygon(fitted[0], fitted[1:])
+def _squared(polygons: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Square polygons on all cores; valid or not."""
+    _, points, (ring_offsets, polygon_offsets) = shapely.to_ragged_array(polygons)
+    points = np.ascontiguousarray(points[:, :2])
+
+    def work(first: int) -> tuple[np.ndarray, np.ndarray]:
+        own = polygon_offsets[first : first + CHUNK + 1]
+        moved, ends, fits = square_rings(points, ring_offsets, own, tolerance)
+        outlines = shapely.from_ragged_array(
+            shapely.GeometryType.POLYGON, moved, (ends, own - own[0])
+        )
+        return outlines, fits
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        results = list(threads.map(work, range(0, len(polygons), CHUNK)))
+    outlines, fits = zip(*results, strict=True)
+    return np.concatenate(outlines), np.concatenate(fits)
 
 
-def _close(raw: np.ndarray, fitted: np.ndarray, tolerance: float) -> np.ndarray:
-    """Which fitted polygons are valid and near the raw ones, on average and at each vertex."""
-    close: np.ndarray = shapely.is_valid(fitted)
-    raw, fitted = raw[close], fitted[close]
-    shift = shapely.area(shapely.symmetric_difference(raw, fitted)) / shapely.length(fitted)
-    points, owner = shapely.get_coordinates(fitted, return_index=True)
-    strays = shapely.distance(shapely.points(points), shapely.boundary(raw)[owner])
-    farthest = np.zeros(len(raw))
-    np.maximum.at(farthest, owner, strays)
-    close[close] = (shift <= LARGEST_SHIFT * tolerance) & (farthest <= FARTHEST * tolerance)
-    return close
-
-
-def square_building(rings: list[np.ndarray], tolerance: float) -> list[np.ndarray] | None:
-    """Square the rings of one building, without a look at the result's validity.
+def square_rings(
+    points: np.ndarray, ring_offsets: np.ndarray, polygon_offsets: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Square buildings in flat columns; whether the results are valid polygons is not looked at.
 
     Args:
-        rings: shell and holes, float64 ``(m, 2)`` each, between pixel corners in pixel coordinates,
-            last vertex not repeated.
+        points: float64 ``(m, 2)`` vertices of closed rings (the first repeated) in pixels.
+        ring_offsets: ``(rings + 1,)``, where each ring begins among the points.
+        polygon_offsets: ``(n + 1,)``, where each building begins among the rings, its shell first;
+            may be a slice of a longer list.
         tolerance: in pixels.
 
     Returns:
-        As many rings, turning as they did; None where a ring is too small to have walls.
+        ``points`` and ``ring_offsets`` of as many rings, turning as they did, and bool ``(n,)``,
+        which buildings were squared; the rings of others are as they came.
     """
-    axes = np.empty(0)
+    done = np.ones(len(polygon_offsets) - 1, dtype=np.bool_)
+    ends = ring_offsets.tolist()
     result: list[np.ndarray] = []
-    origin = rings[0].mean(axis=0)
-    for ring in rings:
-        fitted, axes = _square_ring(ring - origin, axes, tolerance)
-        if len(fitted) < 3:
-            return None
-        result.append(fitted + origin)
-    return result
+    for building, (first, last) in enumerate(pairwise(polygon_offsets.tolist())):
+        axes = NO_AXES
+        for ring in range(first, last):
+            fitted, axes = _square_ring(points[ends[ring] : ends[ring + 1]], axes, tolerance)
+            if not len(fitted):
+                done[building] = False
+                del result[len(result) - (ring - first) :]
+                result += [points[ends[k] : ends[k + 1]] for k in range(first, last)]
+                break
+            result.append(fitted)
+    offsets = np.cumsum([0, *map(len, result)])
+    return np.concatenate([points[:0], *result]), offsets, done
 
 
+@njit(cache=True, nogil=True)
 def _square_ring(
     ring: np.ndarray, axes: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Square a ring along given axes, or find its own where none are given; returns both.
+    """Square a closed ring along given axes, or find its own where none are given; returns both.
 
-    The ring is empty where there are no walls to be found.
+    The ring is empty where there are no walls to be found, or none that fit.
     """
+    ring = ring[:-1]
     area = _signed_area(ring)
     samples = sample(ring)
     # Small buildings have small features: the tolerance is at most a quarter of a square's side.
     tolerance = min(tolerance, abs(area) / len(samples))
     if tolerance < LEAST_TOLERANCE:
         return ring[:0], axes
-    own = len(axes) == 0
-    from_centre = samples[:, :2] - samples[:, :2].mean(axis=0)
-    samples = rolled(samples, int(np.argmax((from_centre**2).sum(axis=1))))
-    samples, axes = best_start(samples, axes, tolerance)
+    own, x, y = len(axes) == 0, ring[0, 0], ring[0, 1]
+    _shift(samples, -x, -y)  # large coordinates would cost the sums of squares their digits
+    samples, axes = best_start(rolled(samples, _far_sample(samples)), axes, tolerance)
     places = places_of(samples, SPREAD * tolerance)
     starts, lines, cost = cut(samples, places, axes, tolerance)
-    if cost == np.inf:
-        return ring[:0], axes
-    if own:
+    if cost < np.inf and own:
         turned = turned_axes(samples, starts, lines, axes)
-        if np.abs(turned - axes).max() > STEADY:
+        if _farthest_turn(turned, axes) > STEADY:
             starts, lines, cost = cut(samples, places, turned, tolerance)
             turned = turned_axes(samples, starts, lines, turned)
         axes = turned
     price, free = tolerance**3, len(axes)
-    centre, loss = circle_through(samples)
-    walls_loss = cost - price * np.where(lines == free, FREE_PRICE, 1.0).sum()
-    if loss < CIRCLE_LOSS * walls_loss and loss + CIRCLE_PRICE * price < cost:
-        return round_ring(centre, area), axes
+    misfit = cost - price * _walls_price(lines, free)
+    middle_x, middle_y, loss = circle_through(samples)
+    if loss < CIRCLE_LOSS * misfit and loss + CIRCLE_PRICE * price < cost < np.inf:
+        return _closed(round_ring(x + middle_x, y + middle_y, area)), axes
+    if not misfit <= (LARGEST_SHIFT * tolerance) ** 2 * len(samples):
+        return ring[:0], axes
     starts, lines = follow_curves(samples, starts, lines, free, tolerance)
-    return _corners(samples, starts, _place(samples, starts, lines, axes), tolerance), axes
+    fitted = _corners(samples, starts, _place(samples, starts, lines, axes), tolerance)
+    _shift(fitted, x, y)
+    return _closed(fitted), axes
 
 
+@njit(cache=True, nogil=True)
+def _closed(ring: np.ndarray) -> np.ndarray:
+    """The ring with its first vertex repeated; nothing if it has less than three."""
+    count = len(ring) + 1 if len(ring) > 2 else 0
+    result = np.empty((count, 2))
+    for i in range(count):
+        result[i, 0], result[i, 1] = ring[i % len(ring), 0], ring[i % len(ring), 1]
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _shift(points: np.ndarray, x: float, y: float) -> None:
+    for i in range(len(points)):
+        points[i, 0] += x
+        points[i, 1] += y
+
+
+@njit(cache=True, nogil=True)
 def _signed_area(ring: np.ndarray) -> float:
-    x, y = ring.T
-    return float(np.roll(x, 1) @ y - np.roll(y, 1) @ x) / 2
+    total = 0.0
+    for i in range(len(ring)):
+        x, y = ring[i - 1, 0] - ring[0, 0], ring[i - 1, 1] - ring[0, 1]
+        total += x * (ring[i, 1] - ring[i - 1, 1]) - y * (ring[i, 0] - ring[i - 1, 0])
+    return total / 2
+
+
+@njit(cache=True, nogil=True)
+def _far_sample(samples: np.ndarray) -> int:
+    """The sample farthest from the centre: it lies at a corner."""
+    x, y = middle_of(samples)
+    far, best = -1.0, 0
+    for i in range(len(samples)):
+        distance = (samples[i, 0] - x) ** 2 + (samples[i, 1] - y) ** 2
+        if distance > far:
+            far, best = distance, i
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _farthest_turn(turned: np.ndarray, axes: np.ndarray) -> float:
+    most = 0.0
+    for k in range(len(axes)):
+        most = max(most, abs(turned[k] - axes[k]))
+    return most
+
+
+@njit(cache=True, nogil=True)
+def _walls_price(lines: np.ndarray, free: int) -> float:
+    """Price of walls in prices of a wall along an axis."""
+    total = 0.0
+    for line in lines:
+        total += FREE_PRICE if line == free else 1.0
+    return total
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,7 @@ tolerance: a bay one tolerance deep pays for its two more walls when it is twice
 
 Samples are float64 ``(n, 4)``: x and y of a step's midpoint, and the step as a vector. Everything
 is in pixels and radians. Loops are written out because numba compiles them several times faster
-than array expressions, and a first call should not wait.
+than array expressions and reductions, and a first call should not wait.
 """
 
 import math
@@ -58,9 +58,25 @@ def sample(ring: np.ndarray) -> np.ndarray:
     return samples
 
 
+@njit(cache=True, nogil=True)
 def rolled(samples: np.ndarray, first: int) -> np.ndarray:
     """The same ring starting at another sample."""
-    return np.concatenate([samples[first:], samples[:first]])
+    n = len(samples)
+    result = np.empty((n, 4))
+    for i in range(n):
+        for column in range(4):
+            result[i, column] = samples[(i + first) % n, column]
+    return result
+
+
+@njit(cache=True, nogil=True)
+def middle_of(samples: np.ndarray) -> tuple[float, float]:
+    """Mean x and y."""
+    x, y = 0.0, 0.0
+    for i in range(len(samples)):
+        x += samples[i, 0] / len(samples)
+        y += samples[i, 1] / len(samples)
+    return x, y
 
 
 @njit(cache=True, nogil=True)
@@ -99,7 +115,13 @@ def places_of(samples: np.ndarray, spread: float) -> np.ndarray:
             stack[depth, 0], stack[depth, 1] = i, best
             stack[depth + 1, 0], stack[depth + 1, 1] = best, j
             depth += 2
-    return np.flatnonzero(keep)
+    places = np.empty(n + 1, dtype=np.int64)
+    count = 0
+    for i in range(n + 1):
+        if keep[i]:
+            places[count] = i
+            count += 1
+    return places[:count]
 
 
 @njit(cache=True, nogil=True)
@@ -139,10 +161,10 @@ def trimmed(i: int, j: int) -> tuple[int, int]:
 def may_follow(axes: np.ndarray) -> np.ndarray:
     """Whether walls on two lines may meet in a corner, boolean ``(k + 1, k + 1)``."""
     k = len(axes)
-    result = np.ones((k + 1, k + 1), dtype=np.bool_)
-    for a in range(k):
-        for b in range(k):
-            result[a, b] = abs(math.sin(axes[a] - axes[b])) > PARALLEL
+    result = np.empty((k + 1, k + 1), dtype=np.bool_)
+    for a in range(k + 1):
+        for b in range(k + 1):
+            result[a, b] = a == k or b == k or abs(math.sin(axes[a] - axes[b])) > PARALLEL
     return result
 
 
@@ -165,11 +187,13 @@ def cut(
     count, free = len(places), len(axes)
     sums, follows = prefix_sums(samples), may_follow(axes)
     price, shortest = tolerance**3, tolerance**2
-    best = np.full((count, free + 1), np.inf)  # cheapest cut of the samples before a place, by
+    best = np.empty((count, free + 1))  # cheapest cut of the samples before a place, by
     source = np.zeros((count, free + 1), dtype=np.int64)  # its last wall's line; that wall's start
-    before = np.full((count, free + 1), np.inf)  # cheapest cut that a line may continue
-    for k in range(free + 1):
-        before[0, k] = 0.0
+    before = np.empty((count, free + 1))  # cheapest cut that a line may continue
+    for place in range(count):
+        for k in range(free + 1):
+            best[place, k] = np.inf
+            before[place, k] = np.inf if place > 0 else 0.0
     normals = np.empty((free, 2))
     for k in range(free):
         normals[k, 0], normals[k, 1] = -math.sin(axes[k]), math.cos(axes[k])

@@ -9,7 +9,7 @@ from scipy import ndimage
 from shapely.affinity import rotate, translate
 
 from geounet.vector.axes import find_axes
-from geounet.vector.square import square, square_building
+from geounet.vector.square import square, square_rings
 
 TOLERANCE = 2.5
 
@@ -187,18 +187,56 @@ def test_what_cannot_be_squared_comes_back():
     assert len(empty) == len(done) == 0
 
 
+def flat(polygons):
+    """Points, ring offsets, polygon offsets."""
+    _, points, (ring_offsets, polygon_offsets) = shapely.to_ragged_array(polygons)
+    return points, ring_offsets, polygon_offsets
+
+
 def test_where_it_lies_and_turns_makes_no_difference():
     rng = np.random.default_rng(6)
-    _, raw = outline(RIGHT_ANGLED["court"], rng, noisy=True)
-    rings = [np.array(ring.coords)[:-1] for ring in (raw.exterior, *raw.interiors)]
-    first = square_building(rings, TOLERANCE)
-    far = square_building([ring + 200_000 for ring in rings], TOLERANCE)
-    reverse = square_building([ring[::-1] for ring in rings], TOLERANCE)
-    for a, b, c, ring in zip(first, far, reverse, rings, strict=True):
-        assert np.allclose(a + 200_000, b, atol=1e-6)
-        assert shapely.hausdorff_distance(*map(shapely.LinearRing, (a, c))) < 0.5
-        assert shapely.LinearRing(a).is_ccw == shapely.LinearRing(ring).is_ccw
-        assert shapely.LinearRing(c).is_ccw != shapely.LinearRing(ring).is_ccw
+    court, ell = (outline(RIGHT_ANGLED[name], rng, noisy=True)[1] for name in ("court", "ell"))
+    points, rings, parts = flat(np.array([court, ell]))
+    here, ends, done = square_rings(points, rings, parts, TOLERANCE)
+    far, _, _ = square_rings(points + 200_000, rings, parts, TOLERANCE)
+    assert done.all()
+    assert np.allclose(here + 200_000, far, atol=1e-6)
+    assert (np.diff(ends) == 5 + 2 * (np.arange(3) == 2)).all()
+    assert (here[ends[:-1]] == here[ends[1:] - 1]).all()
+    turned, turned_ends, _ = square_rings(
+        *flat(np.array([shapely.reverse(court), shapely.reverse(ell)])), TOLERANCE
+    )
+    for ring in range(3):
+        a = shapely.LinearRing(here[ends[ring] : ends[ring + 1]])
+        b = shapely.LinearRing(turned[turned_ends[ring] : turned_ends[ring + 1]])
+        assert shapely.hausdorff_distance(a, b) < 0.5
+        assert a.is_ccw != b.is_ccw
+        assert a.is_ccw == shapely.LinearRing(points[rings[ring] : rings[ring + 1]]).is_ccw
+
+
+def test_slices_of_a_list_of_buildings():
+    rng = np.random.default_rng(7)
+    dot = shapely.box(3, 3, 4, 4)
+    raws = [outline(RIGHT_ANGLED[name], rng)[1] for name in ("court", "ell", "court")]
+    points, rings, parts = flat(np.array([raws[0], dot, *raws[1:]]))
+    moved, ends, done = square_rings(points, rings, parts, TOLERANCE)
+    assert done.tolist() == [True, False, True, True]
+    assert (moved[ends[2] : ends[3]] == shapely.get_coordinates(dot)).all()
+    own, own_ends, own_done = square_rings(points, rings, parts[1:4], TOLERANCE)
+    assert own_done.tolist() == [False, True]
+    assert (own == moved[ends[2] : ends[4]]).all()
+    assert (own_ends == ends[2:5] - ends[2]).all()
+
+
+def test_order_and_number_of_threads_make_no_difference():
+    rng = np.random.default_rng(8)
+    shape = list(RIGHT_ANGLED.values())
+    raws = np.array([outline(shape[k % 4], rng, noisy=True)[1] for k in range(60)])
+    many = np.tile(raws, 12)
+    squared, done = square(many, TOLERANCE)
+    alone, _ = square(raws, TOLERANCE)
+    assert done.all()
+    assert shapely.equals_identical(squared, np.tile(alone, 12)).all()
 
 
 def test_find_axes():
