@@ -17,7 +17,7 @@ import numpy as np
 import shapely
 from numba import njit
 
-from geounet.vector.axes import best_start, turned_axes, wall_samples
+from geounet.vector.axes import NO_AXES, best_start, steady_tolerance, turned_axes, wall_samples
 from geounet.vector.curves import circle_through, follow_curves, round_ring
 from geounet.vector.walls import (
     FREE_PRICE,
@@ -59,9 +59,6 @@ LARGEST_SHIFT = 0.5
 CHUNK = 256
 """Buildings that a thread squares at a time."""
 
-NO_AXES = np.empty(0)
-"""Of a building whose axes are yet to be found."""
-
 RETRIES = (1.0, 0.6)
 """Tolerances to square with, in tolerances: what fails with the first is tried with the next."""
 
@@ -72,7 +69,7 @@ def square(polygons: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarr
     Args:
         polygons: ``(n,)`` shapely polygons between pixel corners, in pixel coordinates.
         tolerance: in pixels: how far the raw outline may stray from the true one. Two to three are
-            right for masks of networks, half of that for masks drawn by hand.
+            right for masks of networks; smooth outlines are squared with less by themselves.
 
     Returns:
         ``(squared, done)``: ``(n,)`` polygons, those that could not be squared as they came, and
@@ -159,7 +156,9 @@ def _square_ring(
         return ring[:0], axes
     own, x, y = len(axes) == 0, ring[0, 0], ring[0, 1]
     _shift(samples, -x, -y)  # large coordinates would cost the sums of squares their digits
-    samples, axes = best_start(rolled(samples, _far_sample(samples)), axes, tolerance)
+    samples = rolled(samples, _far_sample(samples))
+    tolerance = steady_tolerance(samples, tolerance)
+    samples, axes = best_start(samples, axes, tolerance)
     places = places_of(samples, SPREAD * tolerance)
     starts, lines, cost = cut(samples, places, axes, tolerance)
     if cost < np.inf and own:
