@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from geounet.errors import ConfigError
 from geounet.legend import NODATA_ID
 from geounet.vector.carry import Carry, Pool
-from geounet.vector.polygons import Polygons
+from geounet.vector.polygons import Polygons, sorted_order
 from geounet.vector.regions import CLASS, LOWEST, copy_rings, group, rings
 from geounet.vector.trace import Bytes, Ints, Longs, scan, walk
 
@@ -171,7 +171,9 @@ class Polygonizer:
         if not ordered:
             records = records[np.lexsort((records[:, 1], records[:, 0]))]
         lowest = pool.regions[finished, LOWEST]
-        order = np.lexsort((records[first[:-1], 1], lowest))
+        keys = records[first[:-1], 1]
+        corners = np.column_stack([keys & (2**31 - 1), keys >> 31]).astype(np.int32)
+        order = sorted_order(lowest, corners)
         points, nodes, ring_offsets, polygon_offsets = copy_rings(
             order, first, records, loops, pool.pieces, pool.offsets, pool.points
         )
@@ -197,5 +199,5 @@ class Polygonizer:
         if len(polygons) < 2:
             return polygons
         begins = polygons.points[polygons.ring_offsets[polygons.polygon_offsets[:-1]]]
-        order = np.lexsort((begins[:, 0], begins[:, 1], lowest))
+        order = sorted_order(lowest, begins)
         return polygons if np.all(np.diff(order) == 1) else polygons.take(order)

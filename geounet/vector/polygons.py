@@ -82,16 +82,17 @@ class Polygons:
 
     def take(self, index: NDArray[np.int64]) -> "Polygons":
         """The polygons of these positions, in this order."""
-        rings = _ranges(self.polygon_offsets, index)
-        points = _ranges(self.ring_offsets, rings)
+        points, nodes, ring_offsets, polygon_offsets = gather(
+            self.points, self.nodes, self.ring_offsets, self.polygon_offsets, index
+        )
         return Polygons(
             self.class_id[index],
             self.pixels[index],
             self.confidence[index],
-            self.points[points],
-            self.nodes[points],
-            _offsets(np.diff(self.ring_offsets)[rings]),
-            _offsets(np.diff(self.polygon_offsets)[index]),
+            points,
+            nodes,
+            ring_offsets,
+            polygon_offsets,
             self.scale,
         )
 
@@ -160,18 +161,57 @@ def _joined(offsets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate([*parts, bases[-1:]])
 
 
-def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Lengths to offsets."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+def sorted_order(lowest: NDArray[np.int32], first: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The polygonizer's order: by the last row, then by the first pixel.
+
+    Args:
+        lowest: int32 (n,) y of each polygon's lowest edge.
+        first: int32 (n, 2) topmost, then leftmost vertex of each, x and y.
+    """
+    if not len(first):
+        return np.empty(0, np.int64)
+    key = np.zeros(len(first), np.int64)  # one number to sort by: three times faster
+    bits = 0
+    for part in (lowest, first[:, 1], first[:, 0]):
+        size = int(part.max() - part.min()).bit_length()
+        key = (key << size) | (part - part.min())
+        bits += size
+    if bits > 62:
+        return np.lexsort((first[:, 0], first[:, 1], lowest))
+    return np.argsort(key, kind="stable")
 
 
-def _ranges(offsets: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions of all members of the lists ``index``, one list after the other."""
-    lengths = np.diff(offsets)[index]
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    result: NDArray[np.int64] = np.repeat(offsets[index] - (ends - lengths), lengths)
-    return result + np.arange(total)
+@njit(cache=True, nogil=True)
+def gather(
+    points: NDArray[np.int32],
+    nodes: NDArray[np.bool_],
+    ring_offsets: NDArray[np.int64],
+    polygon_offsets: NDArray[np.int64],
+    index: NDArray[np.int64],
+) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+    """Points, nodes, ring and polygon offsets of the polygons at these positions."""
+    n_rings = 0
+    n_points = 0
+    for k in range(index.size):
+        begin, end = polygon_offsets[index[k]], polygon_offsets[index[k] + 1]
+        n_rings += end - begin
+        n_points += ring_offsets[end] - ring_offsets[begin]
+    result = np.empty((n_points, 2), np.int32)
+    result_nodes = np.empty(n_points, np.bool_)
+    rings = np.zeros(n_rings + 1, np.int64)
+    polygons = np.zeros(index.size + 1, np.int64)
+    n = 0
+    ring = 0
+    for k in range(index.size):
+        for source in range(polygon_offsets[index[k]], polygon_offsets[index[k] + 1]):
+            for at in range(ring_offsets[source], ring_offsets[source + 1]):
+                result[n, 0], result[n, 1] = points[at, 0], points[at, 1]
+                result_nodes[n] = nodes[at]
+                n += 1
+            ring += 1
+            rings[ring] = n
+        polygons[k + 1] = ring
+    return result, result_nodes, rings, polygons
 
 
 def assemble(
@@ -192,22 +232,18 @@ def assemble(
     first = points[ring_offsets[:-1]]
     grouped = np.lexsort((first[:, 0], first[:, 1], owners))
     begins = np.flatnonzero(np.diff(owners[grouped], prepend=-1))
-    counts = np.diff(begins, append=len(owners))
     shells = grouped[begins]
     lowest = np.maximum.reduceat(points[:, 1], ring_offsets[:-1])[shells]
-    order = np.lexsort((first[shells, 0], first[shells, 1], lowest))
-    rings = grouped[_ranges(_offsets(counts), order)]
-    index = _ranges(ring_offsets, rings)
-    rows = owners[shells][order]
-    return Polygons(
+    order = sorted_order(lowest, first[shells])
+    rows = owners[shells]
+    loose = Polygons(
         class_id[rows],
         pixels[rows],
         confidence[rows],
-        points[index],
-        nodes[index],
-        _offsets(np.diff(ring_offsets)[rings]),
-        _offsets(counts[order]),
+        *gather(points, nodes, ring_offsets, np.arange(len(owners) + 1), grouped)[:3],
+        np.append(begins, len(owners)),
     )
+    return loose.take(order)
 
 
 def wkb_offsets(
