@@ -6,10 +6,12 @@ are not lengths on the ground, so such scenes are measured along geodesics of th
 measured in pixels: the only unit it has.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
 import shapely
+from numba import njit
 from pyproj import CRS, Geod, Transformer
 
 from geounet.georef import Georef
@@ -66,14 +68,22 @@ def measure_rings(
     return np.add.reduceat(areas, shells) * unit**2, np.add.reduceat(lengths, shells) * unit
 
 
+@njit(cache=True, nogil=True)
 def _in_plane(points: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Signed area and length of each ring."""
-    # Seen from each ring's first vertex, so that large coordinates cost no digits.
-    own = points - np.repeat(points[offsets[:-1]], np.diff(offsets), axis=0)
-    x, y = own.T
-    step = _steps(points, offsets)
-    areas = _ring_sums(x * step[:, 1] - y * step[:, 0], offsets) / 2
-    return areas, _ring_sums(np.hypot(step[:, 0], step[:, 1]), offsets)
+    rings = len(offsets) - 1
+    areas, lengths = np.empty(rings), np.empty(rings)
+    for ring in range(rings):
+        first = offsets[ring]
+        double, length = 0.0, 0.0
+        for i in range(first, offsets[ring + 1] - 1):
+            # Seen from the ring's first vertex, so that large coordinates cost no digits.
+            x, y = points[i, 0] - points[first, 0], points[i, 1] - points[first, 1]
+            dx, dy = points[i + 1, 0] - points[i, 0], points[i + 1, 1] - points[i, 1]
+            double += x * dy - y * dx
+            length += math.sqrt(dx * dx + dy * dy)
+        areas[ring], lengths[ring] = double / 2, length
+    return areas, lengths
 
 
 def _steps(points: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -159,11 +159,8 @@ class PolygonSpool:
             for name, record_batches in self._pending.items():
                 if name not in self._writers:
                     sink = pa.OSFile(str(self._path(name)), "wb")
-                    options = pa.ipc.IpcWriteOptions(compression="lz4")
-                    self._writers[name] = (
-                        sink,
-                        pa.ipc.new_stream(sink, self._schema(name), options=options),
-                    )
+                    # Compressing would take longer than the polygons' outlines took to follow.
+                    self._writers[name] = (sink, pa.ipc.new_stream(sink, self._schema(name)))
                 table = pa.Table.from_batches(record_batches).combine_chunks()
                 self._writers[name][1].write_table(table)
         self._pending.clear()
