@@ -1,4 +1,4 @@
-"""From exact outlines to those on the map: sieved, squared, simplified, still a coverage."""
+"""From exact outlines to those on a map: sieved, squared, simplified, smoothed; a coverage still."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -12,6 +12,7 @@ from geounet.vector.polygons import Polygons
 from geounet.vector.refit import SCALE, refit
 from geounet.vector.sieve import sieve
 from geounet.vector.simplify import simplify, simplify_borders
+from geounet.vector.smooth import smooth_borders
 from geounet.vector.square import square
 
 LEAST_SQUARING = 2.0
@@ -32,6 +33,7 @@ class Cleaner:
         min_pixels: Mapping[int, float],
         tolerance: float,
         squared: Collection[int] = (),
+        smoothed: Collection[int] = (),
     ) -> None:
         """
         Args:
@@ -39,6 +41,7 @@ class Cleaner:
                 that are not named keep all.
             tolerance: of the simplification in pixels, see ``simplify``; 0 keeps the exact outline.
             squared: ids of the classes whose outlines get right angles, see ``square``.
+            smoothed: ids of the classes whose outlines are rounded, see ``smooth``.
         """
         if not tolerance >= 0:
             raise ConfigError(f"simplification tolerance {tolerance} must be >= 0 pixels")
@@ -48,8 +51,9 @@ class Cleaner:
         self._min_pixels = dict(min_pixels)
         self._tolerance = tolerance
         self._squared = sorted(squared)
+        self._smoothed = sorted(smoothed)
         small = any(pixels > 1 for pixels in min_pixels.values())
-        self._idle = tolerance == 0 and not small and not self._squared
+        self._idle = tolerance == 0 and not (small or self._squared or self._smoothed)
         self._held: list[Polygons] = []
 
     def push(self, polygons: Polygons) -> Polygons:
@@ -65,27 +69,30 @@ class Cleaner:
         polygons = Polygons.concat(self._held)
         self._held = []
         polygons = sieve(polygons, self._min_pixels)
-        rows = np.flatnonzero(np.isin(polygons.class_id, self._squared))
-        if not len(rows):
+        if not np.isin(polygons.class_id, self._squared + self._smoothed).any():
             return simplify(polygons, self._tolerance)
-        coverage = _with_squared(polygons, rows, max(self._tolerance, LEAST_SQUARING))
+        coverage = Coverage.of(polygons, SCALE)
+        rows = np.flatnonzero(np.isin(polygons.class_id, self._squared))
+        if len(rows):
+            coverage = _with_squared(coverage, rows, max(self._tolerance, LEAST_SQUARING))
         if self._tolerance:
             coverage = simplify_borders(coverage, self._tolerance)
+        if self._smoothed:
+            coverage = smooth_borders(coverage, self._smoothed)
         return coverage.polygons()
 
 
-def _with_squared(polygons: Polygons, rows: np.ndarray, tolerance: float) -> Coverage:
-    """The coverage of the polygons in which those of ``rows`` are squared where that is possible
-    without touching anything else.
+def _with_squared(coverage: Coverage, rows: np.ndarray, tolerance: float) -> Coverage:
+    """The coverage in which the polygons of ``rows`` are squared where that is possible without
+    touching anything else.
     """
 
     def chunk(begin: int) -> tuple[np.ndarray, np.ndarray]:
-        exact = polygons.take(rows[begin : begin + CHUNK])
+        exact = coverage.source.take(rows[begin : begin + CHUNK])
         return square(exact.to_shapely(), tolerance)
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as executor:
         parts = list(executor.map(chunk, range(0, len(rows), CHUNK)))
     outlines = np.concatenate([outline for outline, _ in parts])
     done = np.concatenate([done for _, done in parts])
-    coverage, _ = refit(Coverage.of(polygons, SCALE), rows[done], outlines[done])
-    return coverage
+    return refit(coverage, rows[done], outlines[done])[0]

@@ -158,7 +158,9 @@ def reduce_borders(
             if (
                 forced <= 0
                 and distance <= tolerance * tolerance
-                and not _blocked(points, i, j, distance, entries, cells, columns, left, top, shift)
+                and not is_blocked(
+                    points, i, j, distance, entries, cells, columns, left, top, shift
+                )
             ):
                 continue
             keep[far] = True
@@ -203,7 +205,7 @@ def _farthest(points: Ints, i: int, j: int) -> tuple[int, float]:
 
 
 @njit(cache=True, nogil=True)
-def _blocked(
+def is_blocked(
     points: Ints,
     i: int,
     j: int,
