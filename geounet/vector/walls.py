@@ -198,8 +198,9 @@ def cut(
     for k in range(free):
         normals[k, 0], normals[k, 1] = -math.sin(axes[k]), math.cos(axes[k])
     losses = np.zeros(count)  # of a wall from each place to the current one; infinite once hopeless
+    begin = 0  # all places before are hopeless
     for q in range(1, count):
-        for p in range(q):
+        for p in range(begin, q):
             if losses[p] < np.inf:
                 losses[p] = _extend(
                     p, q, places, samples, sums, normals, price, shortest, before, best, source
@@ -210,9 +211,11 @@ def cut(
                     before[q, k] = best[q, other]
         # Walls only get worse as they grow: what lost by more than a corner here will never win.
         limit = before[q, free] + FREE_PRICE * price
-        for p in range(q):
+        for p in range(begin, q):
             if before[p, free] + losses[p] > limit:
                 losses[p] = np.inf
+        while begin < q and losses[begin] == np.inf:
+            begin += 1
     chosen, lines, cost = _trace(follows, best, before, source)
     return _refined(chosen, lines, places, sums, normals), lines, cost
 

@@ -239,6 +239,23 @@ def test_order_and_number_of_threads_make_no_difference():
     assert shapely.equals_identical(squared, np.tile(alone, 12)).all()
 
 
+@pytest.mark.parametrize("smooth", [0, 0.7, 1.5, 4])
+def test_any_shape_stays_valid_and_near(smooth):
+    rng = np.random.default_rng(9)
+    field = ndimage.gaussian_filter(rng.standard_normal((90, 101)), smooth)
+    mask = (field > np.quantile(field, 0.6)).astype(np.uint8)
+    found = shapes(mask, mask=mask == 1, connectivity=4)
+    raws = np.array([shapely.geometry.shape(geometry) for geometry, _ in found])
+    for tolerance in (0.6, 2.5, 6):
+        squared, done = square(raws, tolerance)
+        assert shapely.is_valid(squared).all()
+        assert (
+            shapely.get_num_interior_rings(squared) == shapely.get_num_interior_rings(raws)
+        ).all()
+        assert shapely.hausdorff_distance(squared, raws).max() < 4 * tolerance
+        assert (raws == squared)[~done].all()
+
+
 def test_find_axes():
     degrees = np.array([10, 100.5, 9.5, 42, 131.8, 70])
     axes = np.degrees(find_axes(np.radians(degrees), np.array([30.0, 20, 30, 25, 15, 3])))
