@@ -88,6 +88,14 @@ def segment(
             help="Tolerance of the outlines; 0 keeps every pixel corner.",
         ),
     ] = None,
+    square: Annotated[
+        bool,
+        typer.Option(
+            "--square/--no-square",
+            rich_help_panel=_WRITE,
+            help="Right angles for buildings, smooth outlines for water.",
+        ),
+    ] = True,
     no_polygons: Annotated[
         bool, typer.Option("--no-polygons", rich_help_panel=_WRITE, help="Write the mask only.")
     ] = False,
@@ -164,6 +172,7 @@ def segment(
         classes=parse.names(classes),
         min_area=min_area,
         simplify=simplify,
+        square=square,
     )
     paths = find_scenes(scenes)
     bundle = load_bundle(model)

@@ -107,8 +107,8 @@ def _guarded(
 ) -> "Result | _Failure":
     """Hand the caller's errors back as values.
 
-    Dask would pickle an error with its causes; GDAL's cannot be unpickled, and what arrived would be
-    a bare ``Exception``.
+    Dask would pickle an error with its causes; GDAL's cannot be unpickled, and what arrived would
+    be a bare ``Exception``.
     """
     try:
         return function(shared, item)

@@ -25,7 +25,9 @@ class OutputOptions:
     min_area: float | None = None
     """Regions below this many m2 are merged into a neighbour; None: the legend's own value."""
     simplify: float | None = None
-    """Tolerance of outlines in metres; None: half a working pixel and more; 0: raw outlines."""
+    """Tolerance of outlines in metres; None: two pixels, or half a working pixel if more."""
+    square: bool = True
+    """Whether classes whose legend says so are drawn with right angles or smoothed."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class PolygonOptions:
     """Smallest region in m2 (pixels without a CRS); None: by class, from the legend."""
     simplify: float | None = None
     """Tolerance in metres (pixels without a CRS); None: ``default_simplify``."""
-    default_simplify: float = 1.0
-    """Tolerance in pixels where ``simplify`` is None."""
+    square: bool = True
+    """Whether the legend's outline rules apply."""
 
     @property
     def chosen_legend(self) -> Legend:
@@ -73,4 +75,4 @@ def polygon_options(legend: Legend, output: OutputOptions) -> PolygonOptions:
     """
     grouped, mapping = legend.grouped(dict(output.groups))
     chosen = frozenset(grouped[name].name for name in output.classes or grouped.names)
-    return PolygonOptions(grouped, mapping, chosen, output.min_area, output.simplify)
+    return PolygonOptions(grouped, mapping, chosen, output.min_area, output.simplify, output.square)

@@ -10,7 +10,7 @@ import numpy as np
 from geounet.georef import Georef
 from geounet.jobs.options import ClassSummary, PolygonOptions
 from geounet.legend import NODATA_ID
-from geounet.vector.measure import measure
+from geounet.vector.measure import measure_rings, orientation_and_rectangularity
 from geounet.vector.outline import Cleaner
 from geounet.vector.polygonize import Polygonizer
 from geounet.vector.polygons import Polygons
@@ -22,9 +22,23 @@ class PolygonMaker:
     """Push rows from top to bottom, then publish files. Leaving the context removes the rest."""
 
     def __init__(
-        self, shape: tuple[int, int], georef: Georef, folder: Path, options: PolygonOptions
+        self,
+        width: int,
+        georef: Georef,
+        folder: Path,
+        options: PolygonOptions,
+        step: float = 1.0,
     ) -> None:
-        """Start on a mask of ``shape`` (rows, columns); ``folder`` is where the files will go."""
+        """Start on a mask.
+
+        Args:
+            width: its columns.
+            georef: where it lies.
+            folder: where the files will go.
+            options: which polygons, and how clean.
+            step: the mask's pixels per pixel of the grid that the network worked on, whose
+                resolution bounds that of the outlines.
+        """
         self._georef = georef
         self._folder = folder
         self._lookup = np.full(256, NODATA_ID, dtype=np.uint8)
@@ -37,13 +51,26 @@ class PolygonMaker:
             item.id: (item.min_area if options.min_area is None else options.min_area) / pixel
             for item in options.legend
         }
-        tolerance = (
-            options.default_simplify if options.simplify is None else options.simplify / pixel**0.5
+        # A pixel staircase lies in a band up to 1.41 pixels wide: 2 pixels smooth every one.
+        tolerance = max(2.0, 0.5 * step)
+        if options.simplify is not None:
+            tolerance = options.simplify / pixel**0.5
+        square = [item for item in options.legend if item.outline == "square" and options.square]
+        smooth = [item for item in options.legend if item.outline == "smooth" and options.square]
+        self._squared = {item.id for item in square}
+        self._polygonizer = Polygonizer(width, nodata=NODATA_ID)
+        self._cleaner = Cleaner(
+            min_pixels,
+            tolerance,
+            squared=self._squared,
+            smoothed=[item.id for item in smooth] if tolerance else (),
         )
-        self._polygonizer = Polygonizer(shape[1], nodata=NODATA_ID)
-        self._cleaner = Cleaner(min_pixels, tolerance)
         self._stack = ExitStack()
-        self._spool = self._stack.enter_context(PolygonSpool(folder, self._legend, georef))
+        self._spool = self._stack.enter_context(
+            PolygonSpool(
+                folder, self._legend, georef, shape=[s.name for s in square if s in self._legend]
+            )
+        )
 
     def push(self, mask: np.ndarray, confidence: np.ndarray | None) -> None:
         """Take uint8 ``(n, width)`` class ids and confidences (probability times 255)."""
@@ -71,13 +98,35 @@ class PolygonMaker:
         polygons = polygons.take(np.flatnonzero(np.isin(polygons.class_id, self._chosen_ids)))
         if not len(polygons):
             return
-        area, perimeter = measure(polygons.to_shapely(self._georef.transform), self._georef)
+        transform = self._georef.transform
+        area, perimeter = measure_rings(
+            polygons.coordinates(transform),
+            polygons.ring_offsets,
+            polygons.polygon_offsets,
+            self._georef,
+        )
         for item in self._legend:
             self._areas[item.name] += float(area[polygons.class_id == item.id].sum())
-        wkb = polygons.to_wkb(self._georef.transform).cast("binary")
+        angle, fill = self._shape(polygons)
         self._spool.append(
-            PolygonBatch(polygons.class_id, wkb, area, perimeter, polygons.confidence)
+            PolygonBatch(
+                polygons.class_id,
+                polygons.to_wkb(transform),
+                area,
+                perimeter,
+                polygons.confidence,
+                orientation=angle,
+                rectangularity=fill,
+            )
         )
+
+    def _shape(self, polygons: Polygons) -> tuple[np.ndarray, np.ndarray]:
+        """Orientation and rectangularity of the squared classes' polygons, NaN for the others."""
+        angle, fill = np.full(len(polygons), np.nan), np.full(len(polygons), np.nan)
+        rows = np.flatnonzero(np.isin(polygons.class_id, list(self._squared)))
+        outlines = polygons.take(rows).to_shapely(self._georef.transform)
+        angle[rows], fill[rows] = orientation_and_rectangularity(outlines)
+        return angle, fill
 
     def __enter__(self) -> Self:
         return self

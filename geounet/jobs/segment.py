@@ -150,7 +150,8 @@ def segment_scene(
             # numba, pyarrow and GDAL's vector half take a second to import.
             from geounet.jobs.polygons import PolygonMaker
 
-            maker = PolygonMaker(scene.shape, scene.georef, folder, polygons)
+            step = plan.work.rows.step
+            maker = PolygonMaker(scene.width, scene.georef, folder, polygons, step)
             stack.enter_context(maker)
         work = Work(plan, bundle, decision_for(bundle.spec.legend, polygons.mapping))
         for mask, confidence in _rows(work, client, listener):
