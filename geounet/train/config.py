@@ -63,9 +63,9 @@ class SourceConfig:
     the first; 0 means as the scene is."""
     exclude: tuple[str, ...] = ()
     """Paths or patterns taken out of ``images``."""
-    calm_water: bool = False
+    texture: bool = False
     """Narrow label sets that hold ``water`` and other classes by the texture of the scene, see
-    :mod:`geounet.train.calm`; needs a class ``water``."""
+    :mod:`geounet.train.texture`; needs the classes of :class:`~geounet.train.texture.Sets`."""
     credit: str = ""
     """Attribution and licence, for the card."""
 

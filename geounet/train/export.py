@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from geounet.model.networks import build_network
 from geounet.model.radius import structural_radius
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import TrainConfig, build
-from geounet.train.fit import model_spec, read_checkpoint
+from geounet.train.fit import IMAGENET, model_spec, read_checkpoint
 
 _ENCODER_CREDIT = "Encoder: EfficientNet-Lite0 trained on ImageNet (Apache-2.0)"
 
 
-def export(checkpoint: Path, out: Path, machine: str, margin: int = 64) -> ModelBundle:
+def export(
+    checkpoint: Path, out: Path, machine: str, margin: int = 64, before: Sequence[Path] = ()
+) -> ModelBundle:
     """Write the averaged weights of a checkpoint as a float16 model file.
 
     The scenes of ``[[check]]`` are predicted with the rounded weights, so the card's figures are
@@ -40,6 +42,7 @@ def export(checkpoint: Path, out: Path, machine: str, margin: int = 64) -> Model
         out: the ``.safetensors`` file.
         machine: what the run was trained on, for the card.
         margin: default context around a tile, in pixels; a multiple of the stride.
+        before: checkpoints of the stages that this run started from, for the card.
     """
     content = read_checkpoint(checkpoint)
     config = build(TrainConfig, json.loads(content["config"]), "")
@@ -63,31 +66,51 @@ def export(checkpoint: Path, out: Path, machine: str, margin: int = 64) -> Model
         exact=reach.exact,
         margin=margin,
         bytes_per_pixel=bytes_per_pixel(network, len(spec.bands)),
-        card={**card(config, content, machine), "accuracy_iou": checks},
+        card={
+            **card([*map(read_checkpoint, before), content], machine),
+            "accuracy_iou": checks,
+        },
     )
     return save_bundle(out, spec, network.state_dict(), half=True)
 
 
-def card(config: TrainConfig, content: Mapping[str, Any], machine: str) -> dict[str, Any]:
-    """Where the weights come from: data with shares and credits, seed, steps, time."""
+def card(stages: Sequence[Mapping[str, Any]], machine: str) -> dict[str, Any]:
+    """Where the weights come from: data with shares and credits, seeds, steps, time.
+
+    Args:
+        stages: contents of the checkpoints of the run's stages, the exported one last.
+        machine: what they were trained on.
+    """
+    configs = [build(TrainConfig, json.loads(stage["config"]), "") for stage in stages]
+    credit = {item.credit: None for config in configs for item in config.source if item.credit}
+    if any(config.network.pretrained == IMAGENET for config in configs):
+        credit[_ENCODER_CREDIT] = None
+    return {
+        "stages": [
+            {
+                "shares": _shares(config),
+                "seed": config.fit.seed,
+                "rate": config.fit.rate,
+                "steps": stage["step"],
+                "hours": round(stage["seconds"] / 3600, 2),
+                "windows": f"{config.fit.batch} of {config.fit.window} px per step",
+            }
+            for config, stage in zip(configs, stages, strict=True)
+        ],
+        "attribution": list(credit),
+        "never_trained_on": [item.name for item in configs[-1].check],
+        "machine": machine,
+        "torch": torch.__version__,
+    }
+
+
+def _shares(config: TrainConfig) -> dict[str, float]:
+    """Part of the batches that each source made up, by name."""
     shares = {item.name: item.share for item in config.source}
     if config.town is not None:
         shares["synthetic towns"] = config.town.share
     total = sum(shares.values())
-    credit = [item.credit for item in config.source if item.credit]
-    if config.network.pretrained == "imagenet-lite0":
-        credit.append(_ENCODER_CREDIT)
-    return {
-        "trained_on": {name: round(share / total, 3) for name, share in shares.items()},
-        "attribution": credit,
-        "never_trained_on": [item.name for item in config.check],
-        "seed": config.fit.seed,
-        "steps": content["step"],
-        "windows": f"{config.fit.batch} of {config.fit.window} px per step",
-        "hours": round(content["seconds"] / 3600, 2),
-        "machine": machine,
-        "torch": torch.__version__,
-    }
+    return {name: round(share / total, 3) for name, share in shares.items()}
 
 
 def bytes_per_pixel(network: nn.Module, bands: int) -> int:
@@ -127,9 +150,14 @@ def main() -> int:
     parser.add_argument("checkpoint", type=Path, help="last.pt of a run")
     parser.add_argument("out", type=Path, help="model file to write, .safetensors")
     parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores", help="for the card")
+    parser.add_argument(
+        "--before", type=Path, nargs="*", default=[], help="checkpoints of earlier stages"
+    )
     arguments = parser.parse_args()
     try:
-        bundle = export(arguments.checkpoint, arguments.out, arguments.machine)
+        bundle = export(
+            arguments.checkpoint, arguments.out, arguments.machine, before=arguments.before
+        )
     except GeounetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -27,7 +27,8 @@ from geounet.train.samples import Sampler, load_pools
 CHECKPOINT = "last.pt"
 LOG = "log.jsonl"
 _LOG_EVERY = 10  # steps averaged per line
-_IMAGENET = "imagenet-lite0"
+IMAGENET = "imagenet-lite0"
+"""Value of ``network.pretrained`` for encoder weights from ImageNet."""
 
 
 def model_spec(config: TrainConfig) -> ModelSpec:
@@ -80,7 +81,7 @@ def start(config: TrainConfig) -> State:
     torch.manual_seed(config.fit.seed)
     network = build_network(model_spec(config))
     source = config.network.pretrained
-    if source == _IMAGENET:
+    if source == IMAGENET:
         load_imagenet_lite0(network)
     elif source is not None:
         network.load_state_dict(read_checkpoint(Path(source))["average"])

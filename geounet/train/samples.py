@@ -8,7 +8,7 @@ a resumed run sees exactly what an unbroken one would.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,8 @@ from geounet.mirror import mirror_index
 from geounet.raster.scene import describe, open_scene, read_window
 from geounet.tiles import Window
 from geounet.train.augment import recolour, window_map
-from geounet.train.calm import narrow_water
 from geounet.train.config import SourceConfig, TownConfig, TrainConfig
+from geounet.train.texture import Sets, narrow
 
 _SPOTS = 20_000  # places kept per label and scene
 _LEVELS = 4  # halvings of the pyramid; the last is 1/8
@@ -161,8 +161,8 @@ def _read(path: Path, bands: int) -> tuple[np.ndarray, np.ndarray, float]:
     return data, valid, scene.georef.gsd or 1.0
 
 
-def _narrowed(scene: LabelledScene, water: int) -> LabelledScene:
-    labels = narrow_water(scene.levels[0], scene.labels, scene.gsd, water)
+def _narrowed(scene: LabelledScene, sets: Sets) -> LabelledScene:
+    labels = narrow(scene.levels[0], scene.labels, scene.gsd, sets)
     return make_scene(scene.name, scene.levels[0], labels, scene.gsd)
 
 
@@ -258,8 +258,9 @@ def load_pools(config: TrainConfig) -> list[Pool]:
         if both := checked.intersection(paths):
             raise ConfigError(f"{min(both)} is both trained on and checked; exclude it from one")
         scenes = [read_scene(path, bands, table) for path in paths]
-        if source.calm_water:
-            scenes = [_narrowed(scene, 1 << legend.names.index("water")) for scene in scenes]
+        if source.texture:
+            sets = Sets(*(1 << legend.names.index(item.name) for item in fields(Sets)))
+            scenes = [_narrowed(scene, sets) for scene in scenes]
         pools.append(Pool(tuple(scenes), source.share, source.gsd))
     if config.town is not None:
         pools.append(Pool(tuple(make_towns(config.town)), config.town.share, config.town.gsd))

@@ -125,7 +125,8 @@ def test_export_writes_averaged_weights_and_facts(tmp_path: Path) -> None:
     image = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         assert torch.allclose(network(image), state.average(image), atol=0.02)
-    assert spec.card["steps"] == 3
+    assert [stage["steps"] for stage in spec.card["stages"]] == [3]
+    assert spec.card["stages"][0]["shares"] == {"blocks": 1.0}
     assert spec.card["machine"] == "a test"
     assert set(spec.card["accuracy_iou"]["held back"]) >= {"land", "building", "water", "miou"}
 
