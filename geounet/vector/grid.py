@@ -53,10 +53,14 @@ def make_grid(points: Ints, offsets: Longs, extra: int, shift: int) -> Grid:
             for m in range(2):
                 segments[k, m], segments[k, m + 2] = points[k, m], points[k + 1, m]
             n_entries += cells_of(segments[k], shift)
+    heads = np.empty((rows, columns), np.int32)
+    for row in range(rows):
+        for column in range(columns):
+            heads[row, column] = -1
     grid = Grid(
         segments,
         active,
-        np.full((rows, columns), -1, np.int32),
+        heads,
         np.empty((n_entries + 64, 2), np.int32),
         np.zeros(2, np.int64),
         frame,
@@ -133,19 +137,26 @@ def is_met(grid: Grid, segment: Ints) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def changes_side(grid: Grid, old: Ints, n_old: int, new: Ints, n_new: int, skip: Longs) -> bool:
+def changes_side(
+    grid: Grid,
+    old: Ints,
+    n_old: np.int64,
+    new: Ints,
+    n_new: np.int64,
+    skip: Longs,
+    n_skip: np.int64,
+) -> bool:
     """Whether an active vertex lies inside one of two rings only.
 
-    ``skip`` int64 (k, 2) are vertices on the old ring or the new one.
+    The first ``n_skip`` rows of ``skip``, int64 (k, 2), are vertices on either ring.
     """
-    x0, x1 = (
-        min(old[:n_old, 0].min(), new[:n_new, 0].min()),
-        max(old[:n_old, 0].max(), new[:n_new, 0].max()),
-    )
-    y0, y1 = (
-        min(old[:n_old, 1].min(), new[:n_new, 1].min()),
-        max(old[:n_old, 1].max(), new[:n_new, 1].max()),
-    )
+    x0, x1, y0, y1 = old[0, 0], old[0, 0], old[0, 1], old[0, 1]
+    for k in range(n_old):
+        x0, x1 = min(x0, old[k, 0]), max(x1, old[k, 0])
+        y0, y1 = min(y0, old[k, 1]), max(y1, old[k, 1])
+    for k in range(n_new):
+        x0, x1 = min(x0, new[k, 0]), max(x1, new[k, 0])
+        y0, y1 = min(y0, new[k, 1]), max(y1, new[k, 1])
     row0, row1, column0, column1 = window(grid, x0, y0, x1, y1)
     for row in range(row0, row1):
         for column in range(column0, column1):
@@ -161,7 +172,7 @@ def changes_side(grid: Grid, old: Ints, n_old: int, new: Ints, n_new: int, skip:
                     if x < x0 or x > x1 or y < y0 or y > y1:
                         continue
                     known = False
-                    for k in range(skip.shape[0]):
+                    for k in range(n_skip):
                         known |= skip[k, 0] == x and skip[k, 1] == y
                     if not known and inside(old, n_old, x, y) != inside(new, n_new, x, y):
                         return True

@@ -1,4 +1,4 @@
-"""From exact outlines to those on a map: sieved, squared, simplified, smoothed; a coverage still."""
+"""From exact outlines to those on a map: sieved, squared, simplified, smoothed, gapless."""
 
 import os
 from collections.abc import Collection, Mapping

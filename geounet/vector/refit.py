@@ -125,8 +125,12 @@ def fit(
         and the new points, int32 (n, 2).
     """
     accepted = np.zeros(buildings.size, np.bool_)
-    replaced = np.full((offsets.size - 1, 2), -1, np.int64)
-    ends = np.full((offsets.size - 1, 2, 3), -1, np.int64)
+    replaced = np.empty((offsets.size - 1, 2), np.int64)
+    ends = np.empty((offsets.size - 1, 2, 3), np.int64)
+    for border in range(offsets.size - 1):
+        replaced[border, 0] = replaced[border, 1] = -1
+        for m in range(3):
+            ends[border, 0, m] = ends[border, 1, m] = -1
     most = 0
     total = 0
     for k in range(buildings.size):
@@ -148,7 +152,7 @@ def fit(
     for k in range(buildings.size):
         if not usable[k]:
             continue
-        n_off = n_fresh = n_staged = 0
+        n_off = n_fresh = n_staged = np.int64(0)
         start = n_result
         good = True
         half = half_offsets[buildings[k]]
@@ -157,7 +161,7 @@ def fit(
             begin = half
             while half < last and table[half, RING] == table[begin, RING]:
                 half += 1
-            n_old = 0
+            n_old = np.int64(0)
             for h in range(begin, half):
                 border = borders[h]
                 good &= replaced[border, 0] < 0
@@ -169,7 +173,7 @@ def fit(
                     at = p if first[border] == h else offsets[border + 1] - 1 - p + offsets[border]
                     old_ring[n_old, 0], old_ring[n_old, 1] = points[at, 0], points[at, 1]
                     n_old += 1
-            n_ring = 0
+            n_ring = np.int64(0)
             for p in range(new_rings[number], new_rings[number + 1] - 1):
                 if (
                     n_ring == 0
@@ -179,10 +183,10 @@ def fit(
                     ring[n_ring, 0], ring[n_ring, 1] = new_points[p, 0], new_points[p, 1]
                     n_ring += 1
             shell = number == new_polygons[k]
-            good &= n_ring >= 3 and (_turning(ring, n_ring) > 0) == shell
+            good = bool(good and n_ring >= 3 and (_turning(ring, n_ring) > 0) == shell)
             if not good:
                 break
-            n_skip = 0
+            n_skip = np.int64(0)
             noded = degree[begin] != 2 or half > begin + 1
             for h in range(begin, half):
                 if not noded:
@@ -256,7 +260,7 @@ def fit(
                             result[where + p, m], result[q, m] = other, one
                 # noted right away: a border on both sides of this building spoils it
                 replaced[border, 0], replaced[border, 1] = where, n_result
-            good = good and not changes_side(grid, old_ring, n_old, ring, n_ring, skip[:n_skip])
+            good = good and not changes_side(grid, old_ring, n_old, ring, n_ring, skip, n_skip)
             if not good:
                 break
         for one in range(n_fresh if good else 0):
@@ -294,7 +298,7 @@ def _attach(
     half: int,
     shell: bool,
     ring: Ints,
-    n_ring: int,
+    n_ring: np.int64,
     table: Ints,
     before: Ints,
     degree: NDArray[np.uint8],
@@ -305,7 +309,7 @@ def _attach(
     replaced: Longs,
     grid: Grid,
     off: Longs,
-    n_off: int,
+    n_off: np.int64,
 ) -> tuple[bool, int, int, int, float, int, int]:
     """Lead the border that ends where ``half`` begins on to a new ring.
 
@@ -373,7 +377,7 @@ def _ascending(places: NDArray[np.float64], count: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _turning(ring: Ints, count: int) -> int:
+def _turning(ring: Ints, count: np.int64) -> int:
     """Twice the signed area of a ring."""
     area = np.int64(0)
     for k in range(1, count - 1):

@@ -22,16 +22,15 @@ def crosses_ray(
 
 
 @njit(cache=True, nogil=True)
-def inside(ring: Ints, count: int, x: Coordinate, y: Coordinate) -> bool:
+def inside(ring: Ints, count: np.int64, x: Coordinate, y: Coordinate) -> bool:
     """Whether (x, y) lies inside the ring of the first ``count`` points (not repeated)."""
     result = False
-    k = count - 1
     for m in range(count):
+        k = m - 1 if m else count - 1
         ax, ay = np.int64(ring[k, 0]), np.int64(ring[k, 1])
         bx, by = np.int64(ring[m, 0]), np.int64(ring[m, 1])
         if (ay > y) != (by > y):
             result ^= ((bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0) == (by > ay)
-        k = m
     return result
 
 
@@ -68,7 +67,7 @@ def meet(one: Ints, other: Ints) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def nearest(ring: Ints, count: int, x: Coordinate, y: Coordinate) -> tuple[float, int, int]:
+def nearest(ring: Ints, count: np.int64, x: Coordinate, y: Coordinate) -> tuple[float, int, int]:
     """Point of a ring that is nearest to (x, y): its place (number of the segment plus the share
     of it that lies before), and its coordinates, rounded.
     """
@@ -89,7 +88,7 @@ def nearest(ring: Ints, count: int, x: Coordinate, y: Coordinate) -> tuple[float
 
 @njit(cache=True, nogil=True)
 def first_crossing(
-    ring: Ints, count: int, x0: int, y0: int, x1: int, y1: int
+    ring: Ints, count: np.int64, x0: int, y0: int, x1: int, y1: int
 ) -> tuple[float, int, int]:
     """Where the way from (x0, y0) to (x1, y1) first crosses a ring: as ``nearest``, the place -1
     where it does not.
