@@ -8,6 +8,7 @@ import numpy as np
 
 from geounet.errors import ConfigError
 from geounet.vector.arcs import Coverage
+from geounet.vector.holes import fill_holes
 from geounet.vector.polygons import Polygons
 from geounet.vector.refit import SCALE, refit
 from geounet.vector.sieve import sieve
@@ -34,6 +35,7 @@ class Cleaner:
         tolerance: float,
         squared: Collection[int] = (),
         smoothed: Collection[int] = (),
+        min_hole: float = 0.0,
     ) -> None:
         """
         Args:
@@ -42,6 +44,7 @@ class Cleaner:
             tolerance: of the simplification in pixels, see ``simplify``; 0 keeps the exact outline.
             squared: ids of the classes whose outlines get right angles, see ``square``.
             smoothed: ids of the classes whose outlines are rounded, see ``smooth``.
+            min_hole: holes with fewer pixels are filled, see ``fill_holes``.
         """
         if not tolerance >= 0:
             raise ConfigError(f"simplification tolerance {tolerance} must be >= 0 pixels")
@@ -52,7 +55,10 @@ class Cleaner:
         self._tolerance = tolerance
         self._squared = sorted(squared)
         self._smoothed = sorted(smoothed)
-        small = any(pixels > 1 for pixels in min_pixels.values())
+        if not min_hole >= 0:
+            raise ConfigError(f"min_hole {min_hole} must be >= 0 pixels")
+        self._min_hole = min_hole
+        small = any(pixels > 1 for pixels in [*min_pixels.values(), min_hole])
         self._idle = tolerance == 0 and not (small or self._squared or self._smoothed)
         self._held: list[Polygons] = []
 
@@ -68,7 +74,7 @@ class Cleaner:
         """The polygons that are left, in the polygonizer's order."""
         polygons = Polygons.concat(self._held)
         self._held = []
-        polygons = sieve(polygons, self._min_pixels)
+        polygons = fill_holes(sieve(polygons, self._min_pixels), self._min_hole)
         if not np.isin(polygons.class_id, self._squared + self._smoothed).any():
             return simplify(polygons, self._tolerance)
         coverage = Coverage.of(polygons, SCALE)

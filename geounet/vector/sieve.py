@@ -50,6 +50,11 @@ def sieve(polygons: Polygons, min_pixels: Mapping[int, float]) -> Polygons:
         return polygons
     halves = Halves.of(polygons)
     classes = repaint(polygons.class_id, polygons.pixels, least, halves.table, halves.offsets)
+    return united(polygons, halves, classes)
+
+
+def united(polygons: Polygons, halves: Halves, classes: NDArray[np.uint8]) -> Polygons:
+    """The polygons with new classes, uint8 (n,), neighbours of equal class as one."""
     region = unite_equal(classes, halves.table)
     starts, count = number_starts(halves.heads)
     points, nodes, ring_offsets, owners = dissolve(
