@@ -8,6 +8,7 @@ import typer
 
 from geounet import __version__
 from geounet.errors import GeounetError
+from geounet_cli.calibrate import calibrate
 from geounet_cli.models import models
 from geounet_cli.segment import segment
 
@@ -39,6 +40,7 @@ def _main(
 
 app.command()(segment)
 app.command()(models)
+app.command()(calibrate)
 
 
 def main() -> None:

@@ -1,10 +1,20 @@
 """Assemble pieces, in whatever order they arrive, into complete rows from top to bottom."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from geounet.jobs.predict import Piece
+
+
+@dataclass
+class _Band:
+    """A row of tiles in the making; the arrays appear with the first piece that has pixels."""
+
+    missing: int
+    mask: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
 
 class RowAssembler:
@@ -18,7 +28,7 @@ class RowAssembler:
         """Rows of ``width`` scene pixels, made of ``tile_cols`` tiles each."""
         self._width = width
         self._tile_cols = tile_cols
-        self._open: dict[int, list[Piece]] = {}
+        self._open: dict[int, _Band] = {}
         self._next = 0
 
     def add(self, piece: Piece) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -27,26 +37,18 @@ class RowAssembler:
         Yields:
             mask and confidence, uint8 ``(rows, width)``.
         """
-        self._open.setdefault(piece.index // self._tile_cols, []).append(piece)
-        while len(self._open.get(self._next, ())) == self._tile_cols:
-            pieces = [item for item in self._open.pop(self._next) if item.window is not None]
-            self._next += 1
-            if pieces:
-                yield self._join(pieces)
-
-    @property
-    def finished_rows(self) -> int:
-        """Rows of tiles that have been yielded."""
-        return self._next
-
-    def _join(self, pieces: list[Piece]) -> tuple[np.ndarray, np.ndarray]:
-        height = pieces[0].mask.shape[0]
-        mask = np.empty((height, self._width), dtype=np.uint8)
-        confidence = np.empty((height, self._width), dtype=np.uint8)
-        for piece in pieces:
-            if piece.window is None:
-                continue
+        number = piece.index // self._tile_cols
+        band = self._open.setdefault(number, _Band(self._tile_cols))
+        band.missing -= 1
+        if piece.window is not None:
+            if band.mask is None or band.confidence is None:
+                band.mask = np.empty((piece.window.height, self._width), dtype=np.uint8)
+                band.confidence = np.empty_like(band.mask)
             columns = slice(piece.window.col, piece.window.col_end)
-            mask[:, columns] = piece.mask
-            confidence[:, columns] = piece.confidence
-        return mask, confidence
+            band.mask[:, columns] = piece.mask
+            band.confidence[:, columns] = piece.confidence
+        while self._next in self._open and not self._open[self._next].missing:
+            done = self._open.pop(self._next)
+            self._next += 1
+            if done.mask is not None and done.confidence is not None:
+                yield done.mask, done.confidence

@@ -17,9 +17,15 @@ from geounet.tiles import TileGrid, Window, balanced_core, round_up
 
 BASE_BYTES = 600 << 20
 """Resident memory of the interpreter, torch and the geospatial libraries, as measured."""
+PROMISE = 1e-4
+"""Share of pixels that the default margin may change against the exact one."""
 MAX_SCALE = 16.0
 """Scenes are not enlarged or reduced by more than this."""
+MAX_SIDE = 2560
+"""Largest patch side in pixels: beyond it, larger tiles save little and delay the first rows."""
 _STRETCH_WINDOWS = 8
+_WEIGHT = {"float64": 2.0, "float32": 1.0, "bfloat16": 0.6, "float16": 0.6}
+# Memory of a forward relative to float32; autocast keeps some tensors wide.
 
 
 @dataclass(frozen=True)
@@ -103,25 +109,27 @@ def make_plan(scene: Scene, spec: ModelSpec, options: SegmentOptions) -> Plan:
     """
     bands = choose_bands(scene, spec.bands, options.bidx)
     work, resolution = _working_grid(scene, spec, options)
-    margin, promise = _margin(spec, options, work.apron)
+    hardware = resolve_hardware(options.device, options.precision)
     budget = options.memory or min(4 << 30, psutil.virtual_memory().total // 4)
-    core = _core(work, margin, spec, options, budget)
-    grid = TileGrid(*work.shape, core, margin, spec.stride)
-    patch_bytes = grid.patch_shape[0] * grid.patch_shape[1] * spec.bytes_per_pixel
+    pixel_bytes = int(spec.bytes_per_pixel * _WEIGHT[hardware.precision])
+    side = _largest_side(spec, options, pixel_bytes, budget)
+    tiling = _tiling(work, spec, options, side)
+    grid = TileGrid(*work.shape, tiling.core, tiling.margin, spec.stride)
+    patch_bytes = grid.patch_shape[0] * grid.patch_shape[1] * pixel_bytes
     batch = options.batch or max(1, min(16, len(grid), budget // patch_bytes))
     if batch < 1:
         raise ConfigError(f"batch {batch} must be at least 1")
-    band_rows = math.ceil(core[0] * work.rows.step) + 1
+    band_rows = math.ceil(tiling.core[0] * work.rows.step) + 1
     return Plan(
         scene=scene,
         bands=bands,
         stretch=scene_stretch(scene, bands, spec),
         work=work,
         grid=grid,
-        hardware=resolve_hardware(options.device, options.precision),
+        hardware=hardware,
         batch=batch,
         resolution=resolution,
-        promise=promise,
+        promise=tiling.promise,
         expected_bytes=BASE_BYTES + batch * patch_bytes + 6 * band_rows * scene.width,
     )
 
@@ -176,45 +184,74 @@ def _working_grid(
     return WorkGrid.scaled(*scene.shape, factor), target
 
 
-def _margin(spec: ModelSpec, options: SegmentOptions, apron: int) -> tuple[int, str]:
-    exact = round_up(spec.radius + apron, spec.stride)
+@dataclass(frozen=True)
+class _Tiling:
+    """A choice of margin and core, and what it guarantees."""
+
+    margin: int
+    core: tuple[int, int]
+    promise: str
+
+
+_IDENTICAL = "identical to whole-scene inference"
+
+
+def _tiling(work: WorkGrid, spec: ModelSpec, options: SegmentOptions, side: int) -> _Tiling:
+    """Margin and core for patches of at most ``side`` pixels a side.
+
+    With margin ``auto`` the smallest margin is taken that keeps the promise for its core. The share
+    of changed pixels is that of the pixels near a tile's border, so it falls with the core's size:
+    the measured share is scaled by the measured core over the core at hand.
+    """
+    exact = round_up(spec.radius + work.apron, spec.stride)
     if options.margin == "exact":
         if not spec.exact:
             raise ConfigError(
                 f"model {spec.name!r} pools over its whole input, so no margin is exact;"
                 " use --margin auto"
             )
-        return exact, "identical to whole-scene inference"
-    if options.margin == "auto":
-        share = dict(spec.margin_curve).get(spec.margin)
-        if spec.exact and spec.margin >= exact:
-            return spec.margin, "identical to whole-scene inference"
-        return spec.margin, (
-            "approximate" if share is None else f"at most {max(share, 1e-4):.0e} of pixels differ"
+        return _Tiling(exact, _core(work, exact, spec.stride, side), _IDENTICAL)
+    if options.margin != "auto":
+        if options.margin < 0:
+            raise ConfigError(f"margin {options.margin} must not be negative")
+        margin = round_up(options.margin, spec.stride)
+        identical = spec.exact and margin >= exact
+        core = _core(work, margin, spec.stride, side)
+        return _Tiling(margin, core, _IDENTICAL if identical else "as asked for")
+    for margin, share in spec.margin_curve:
+        if margin >= exact or side - 2 * margin < spec.stride:
+            break
+        height, width = core = _core(work, margin, spec.stride, side)
+        expected = share * spec.calibration_core * (1 / height + 1 / width) / 2
+        if expected <= PROMISE:
+            return _Tiling(margin, core, f"at most {PROMISE:.0e} of the pixels differ")
+    if spec.exact and side - 2 * exact >= spec.stride and exact <= max(spec.margin, side // 4):
+        return _Tiling(exact, _core(work, exact, spec.stride, side), _IDENTICAL)
+    core = _core(work, spec.margin, spec.stride, side)
+    return _Tiling(spec.margin, core, "approximate")
+
+
+def _core(work: WorkGrid, margin: int, stride: int, side: int) -> tuple[int, int]:
+    """The most even cores whose patches have at most ``side`` pixels a side."""
+    largest = side - 2 * margin
+    if largest < stride:
+        raise ConfigError(
+            f"tile size {side} leaves no core inside margins of {margin};"
+            f" use at least {2 * margin + stride}"
         )
-    if options.margin < 0:
-        raise ConfigError(f"margin {options.margin} must not be negative")
-    margin = round_up(options.margin, spec.stride)
-    good = spec.exact and margin >= exact
-    return margin, "identical to whole-scene inference" if good else "as asked for"
-
-
-def _core(
-    work: WorkGrid, margin: int, spec: ModelSpec, options: SegmentOptions, budget: int
-) -> tuple[int, int]:
-    """Core size: from the tile size, or the largest that the memory budget allows."""
-    stride = spec.stride
-    if options.tile_size is not None:
-        largest = round_up(options.tile_size, stride) - 2 * margin
-        if largest < stride:
-            raise ConfigError(
-                f"tile size {options.tile_size} leaves no core inside margins of {margin};"
-                f" use at least {2 * margin + stride}"
-            )
-    else:
-        side = min(2048, math.isqrt(budget // spec.bytes_per_pixel)) // stride * stride
-        largest = max(stride, side - 2 * margin)
     return (
         balanced_core(work.shape[0], largest, stride),
         balanced_core(work.shape[1], largest, stride),
     )
+
+
+def _largest_side(spec: ModelSpec, options: SegmentOptions, pixel_bytes: int, budget: int) -> int:
+    """Side of the largest patch: the tile size, or what the memory budget allows."""
+    if options.tile_size is not None:
+        return round_up(options.tile_size, spec.stride)
+    least = 2 * spec.margin + spec.stride
+    if options.margin == "exact":
+        least = 2 * round_up(spec.radius, spec.stride) + 2 * spec.stride
+    elif options.margin != "auto":
+        least = 2 * round_up(options.margin, spec.stride) + spec.stride
+    return max(least, min(MAX_SIDE, math.isqrt(budget // pixel_bytes)) // spec.stride * spec.stride)

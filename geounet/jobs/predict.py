@@ -1,12 +1,13 @@
 """What a worker does with a batch of tiles: read, normalise, forward, trim, choose a class."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from geounet.bands import normalise
 from geounet.jobs.plan import Plan
-from geounet.legend import NODATA_ID
+from geounet.legend import NODATA_ID, Legend
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Runtime, runtime_for
 from geounet.raster.scene import open_scene, read_valid
@@ -36,6 +37,19 @@ class Decision:
     groups: tuple[int, ...]
     """Group number of each class; the confidence of a pixel is its group's probability, so that
     terrain made of land and road is not called unsure where only these two compete."""
+
+
+def decision_for(legend: Legend, mapping: Mapping[int, int] | None = None) -> Decision:
+    """Mask values and confidence groups of the network's classes.
+
+    Args:
+        legend: class ``i`` of the network is its ``i``-th.
+        mapping: ids of the legend to those of the groups; None: each class stands alone.
+    """
+    ids = tuple(item.id for item in legend)
+    targets = [mapping[value] if mapping else value for value in ids]
+    numbers = {target: number for number, target in enumerate(dict.fromkeys(targets))}
+    return Decision(ids, tuple(numbers[target] for target in targets))
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ from geounet.jobs.outputs import (
     run_identity,
 )
 from geounet.jobs.plan import Plan, SegmentOptions, make_plan
-from geounet.jobs.predict import Decision, Work, predict_batch
-from geounet.legend import Legend
+from geounet.jobs.predict import Work, decision_for, predict_batch
 from geounet.model.bundle import ModelBundle
 from geounet.raster.mask import MaskWriter
 from geounet.raster.scene import describe
@@ -165,14 +164,6 @@ def segment_scene(
             summaries = maker.summary()
         writer.publish()
     return Report(uri, outputs, summaries, time.perf_counter() - started, notices=notices)
-
-
-def decision_for(legend: Legend, mapping: dict[int, int]) -> Decision:
-    """Mask values and confidence groups of the network's classes."""
-    ids = tuple(item.id for item in legend)
-    targets = [mapping[value] for value in ids]
-    numbers = {target: number for number, target in enumerate(dict.fromkeys(targets))}
-    return Decision(ids, tuple(numbers[target] for target in targets))
 
 
 def _rows(

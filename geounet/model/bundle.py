@@ -36,19 +36,27 @@ class ModelBundle:
     def tensors(self) -> "dict[str, torch.Tensor]":
         """The weights as float32 (integer buffers as they are) CPU tensors."""
         import torch
+
+        return {
+            key: value.to(torch.float32) if value.is_floating_point() else value
+            for key, value in self.stored_tensors().items()
+        }
+
+    def stored_tensors(self) -> "dict[str, torch.Tensor]":
+        """The weights with the dtypes of the file.
+
+        Raises:
+            ModelError: the weights are damaged.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         try:
-            stored = load(self.weights)
+            return load(self.weights)
         except (SafetensorError, ValueError) as error:
             raise ModelError(
                 f"model {self.spec.name!r}: the weights are damaged ({error}); get the file again"
             ) from error
-        return {
-            key: value.to(torch.float32) if value.is_floating_point() else value
-            for key, value in stored.items()
-        }
 
 
 def shipped_models() -> list[str]:

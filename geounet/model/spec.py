@@ -36,7 +36,8 @@ class ModelSpec:
     radius: int
     """Structural receptive radius in pixels: how far an input pixel can reach in the output."""
     margin: int
-    """Default context around a tile's core, in pixels; a multiple of ``stride``."""
+    """Context around a core of ``calibration_core`` pixels that keeps the promise, in pixels; a
+    multiple of ``stride``. Larger cores may need less, see ``margin_curve``."""
     encoder: str | None = None
     """Encoder of an ``smp:`` architecture."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -47,6 +48,8 @@ class ModelSpec:
     """Scene values of ``dtype`` that become 0 and 1; other dtypes are stretched by percentiles."""
     margin_curve: tuple[tuple[int, float], ...] = ()
     """Measured (margin, share of pixels that differ from the exact margin), by margin."""
+    calibration_core: int = 512
+    """Side of the cores that ``margin_curve`` was measured with; shares fall with larger ones."""
     exact: bool = True
     """False where the network pools globally, so that no margin makes tiling exact."""
     bytes_per_pixel: int = 2500

@@ -1,0 +1,58 @@
+"""Peak memory of the whole job: a scene of 400 megapixels against one of 17."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from scipy import ndimage
+
+from tests.helpers import NORTH_UP, brightness_model, painted
+
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+"""
+LIMIT_MB = 300
+
+
+def write_large(path: Path, size: int) -> Path:
+    """A square scene of blobs, one 1000 px block repeated; written block by block."""
+    rng = np.random.default_rng(0)
+    field = ndimage.gaussian_filter(rng.standard_normal((1000, 1000)), 12, mode="wrap")
+    mask = np.digitize(field / field.std(), (0.5, 1.3)).astype(np.uint8)
+    block = painted(mask)
+    form = {"tiled": True, "compress": "deflate", "BIGTIFF": "IF_SAFER", "dtype": "uint8"}
+    strip = np.tile(block, (1, 1, -(-size // 1000)))[:, :, :size]
+    with rasterio.open(
+        path, "w", "GTiff", size, size, 3, crs="EPSG:32633", transform=NORTH_UP, **form
+    ) as target:
+        for row in range(0, size, 1000):
+            height = min(1000, size - row)
+            target.write(strip[:, :height], window=((row, row + height), (0, size)))
+    return path
+
+
+def peak_mb(scene: Path, model: Path, *words: str) -> int:
+    """Peak resident memory of one run of the command, in MB."""
+    command = [
+        sys.executable, "-m", "geounet_cli.app", "segment", str(scene), "-m", str(model), "-q",
+        "--overwrite", "--tile-size", "1024", *words,
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout.split()[-1])
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("words", [("--no-polygons",), ("-f", "parquet")], ids=["mask", "polygons"])
+def test_memory_does_not_follow_the_scene(tmp_path: Path, words: tuple[str, ...]) -> None:
+    model = brightness_model(tmp_path / "m.safetensors")
+    small = peak_mb(write_large(tmp_path / "small.tif", 4096), model, *words)
+    large = peak_mb(write_large(tmp_path / "large.tif", 20_000), model, *words)
+    print(f"\n{' '.join(words)}: 4096 px {small} MB, 20000 px {large} MB")
+    assert large - small <= LIMIT_MB
