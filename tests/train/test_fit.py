@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,12 @@ from tests.train.tiny import build_tiny, config_for
 
 
 @pytest.fixture(autouse=True)
-def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(networks.ARCHITECTURES, "tiny", build_tiny)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a network only waits for its other threads
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_rate_warms_up_and_falls() -> None:
