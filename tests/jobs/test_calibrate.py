@@ -1,0 +1,48 @@
+"""The margin curve of a network whose radius is known."""
+
+from pathlib import Path
+
+import pytest
+
+from geounet.errors import ModelError
+from geounet.jobs.calibrate import calibrated
+from geounet.jobs.plan import SegmentOptions, make_plan
+from geounet.model.bundle import load_bundle
+from geounet.raster.scene import describe
+from tests.helpers import brightness_model, noise, spec_for, write_scene
+
+
+def test_one_convolution_needs_one_pixel(tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "s.tif", noise(700, 600))
+    model = load_bundle(brightness_model(tmp_path / "m.safetensors"))
+    result = calibrated(str(scene), model, tmp_path / "c.safetensors", SegmentOptions(device="cpu"))
+    assert result.spec.margin == 1  # nothing below the radius, so the radius itself
+    assert load_bundle(tmp_path / "c.safetensors") == result
+
+
+def test_scene_without_data_is_refused(tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "s.tif", noise(70, 60) * 0, nodata=0)
+    model = load_bundle(brightness_model(tmp_path / "m.safetensors"))
+    with pytest.raises(ModelError, match=r"s.tif: holds no data"):
+        calibrated(str(scene), model, tmp_path / "c.safetensors", SegmentOptions(device="cpu"))
+
+
+CURVE = ((32, 4e-2), (64, 2e-4), (96, 9e-5), (128, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("size", "margin"),
+    [(2000, 64), (512, 96), (100, 128)],  # the larger the core, the fewer pixels lie near a border
+)
+def test_the_plan_scales_the_curve_to_its_core(tmp_path: Path, size: int, margin: int) -> None:
+    scene = describe(write_scene(tmp_path / "s.tif", noise(size, size)))
+    spec = spec_for(32, 500, 96, margin_curve=CURVE)
+    plan = make_plan(scene, spec, SegmentOptions(device="cpu", tile_size=2304))
+    assert plan.grid.margin == margin
+    assert "1e-04" in plan.promise
+
+
+def test_without_a_curve_nothing_is_promised(tmp_path: Path) -> None:
+    scene = describe(write_scene(tmp_path / "s.tif", noise(300, 300)))
+    plan = make_plan(scene, spec_for(32, 500, 64), SegmentOptions(device="cpu", tile_size=512))
+    assert (plan.grid.margin, plan.promise) == (64, "approximate")

@@ -1,0 +1,73 @@
+"""Running networks: precision, device names, and what happens when the memory runs out."""
+
+import numpy as np
+import pytest
+import torch
+
+from geounet.errors import ConfigError, GeounetError
+from geounet.model.runtime import Hardware, TorchRuntime, resolve_hardware
+from tests.helpers import Plain
+
+
+class Hungry(torch.nn.Module):
+    """Fits at most ``limit`` patches at once."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.network = Plain()
+        self.limit = limit
+        self.tried: list[int] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.tried.append(len(image))
+        if len(image) > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        result: torch.Tensor = self.network(image)
+        return result
+
+
+def patches(count: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((count, 3, 16, 16)).astype(np.float32)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on() -> None:
+    hungry = Hungry(limit=2)
+    runtime = TorchRuntime(hungry, Hardware("cpu", "float32"))
+    expected = TorchRuntime(Plain(), Hardware("cpu", "float32")).predict(patches(9))
+    np.testing.assert_allclose(runtime.predict(patches(9)), expected, atol=1e-6)
+    assert hungry.tried[:3] == [9, 4, 2]
+    assert max(hungry.tried[3:]) == 2  # remembered for the rest
+    hungry.tried.clear()
+    runtime.predict(patches(4))
+    assert hungry.tried == [2, 2]
+
+
+def test_a_single_patch_that_does_not_fit_is_named() -> None:
+    runtime = TorchRuntime(Hungry(limit=0), Hardware("cpu", "float32"))
+    with pytest.raises(GeounetError, match=r"16 x 16 pixels does not fit .* --tile-size"):
+        runtime.predict(patches(3))
+
+
+def test_other_errors_are_not_taken_for_memory() -> None:
+    class Broken(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        TorchRuntime(Broken(), Hardware("cpu", "float32")).predict(patches(2))
+
+
+def test_probabilities_sum_to_one_in_every_precision() -> None:
+    for precision in ("float32", "bfloat16", "float64"):
+        result = TorchRuntime(Plain(), Hardware("cpu", precision)).predict(patches(2))
+        assert result.shape == (2, 3, 16, 16)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result.sum(axis=1), 1, atol=1e-5)
+
+
+def test_hardware_names() -> None:
+    assert resolve_hardware("cpu", "float32") == Hardware("cpu", "float32")
+    assert resolve_hardware("cpu", "auto").precision in ("float32", "bfloat16")
+    for device in ("gpu", "cuda:x", "cpu:1", "mps:0"):
+        with pytest.raises(ConfigError, match="is none of"):
+            resolve_hardware(device)
