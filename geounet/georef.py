@@ -29,7 +29,7 @@ class Georef:
     transform: tuple[float, float, float, float, float, float]
     """Affine transform from pixel corners to CRS coordinates."""
     surface: Surface
-    """``plane``: the CRS is projected and true to scale within 1 %; ``ellipsoid``: it is geographic
+    """``plane``: the CRS is projected and its areas true to 0.25 %; ``ellipsoid``: it is geographic
     or distorts (Web Mercator), so areas are geodesic; ``pixels``: no CRS, areas in pixels."""
     unit: float = 1.0
     """Metres per unit of a projected CRS."""

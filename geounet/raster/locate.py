@@ -9,8 +9,9 @@ from pyproj.exceptions import CRSError, ProjError
 
 from geounet.georef import Georef, Surface
 
-SCALE_TOLERANCE = 0.01
-"""A projection whose areas are off by less than this at the scene's centre counts as a plane."""
+SCALE_TOLERANCE = 0.0025
+"""A projection whose areas are off by less than this at the scene's centre counts as a plane: UTM
+stays within it, Web Mercator does not even at the equator."""
 
 
 def georeference(dataset: Any) -> tuple[Georef, str | None]:

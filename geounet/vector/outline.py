@@ -3,16 +3,17 @@
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
 from geounet.errors import ConfigError
-from geounet.vector.arcs import Coverage
+from geounet.vector.arcs import OWNER, TWIN, Coverage
 from geounet.vector.holes import fill_holes
 from geounet.vector.polygons import Polygons
 from geounet.vector.refit import SCALE, refit
 from geounet.vector.sieve import sieve
-from geounet.vector.simplify import simplify, simplify_borders
+from geounet.vector.simplify import simplify_borders
 from geounet.vector.smooth import smooth_borders
 from geounet.vector.square import square
 
@@ -75,10 +76,13 @@ class Cleaner:
         polygons = Polygons.concat(self._held)
         self._held = []
         polygons = fill_holes(sieve(polygons, self._min_pixels), self._min_hole)
-        if not np.isin(polygons.class_id, self._squared + self._smoothed).any():
-            return simplify(polygons, self._tolerance)
-        coverage = Coverage.of(polygons, SCALE)
-        rows = np.flatnonzero(np.isin(polygons.class_id, self._squared))
+        if not len(polygons):
+            return polygons
+        finer = np.isin(polygons.class_id, self._squared + self._smoothed).any()
+        coverage = _with_edge_kept(Coverage.of(polygons, SCALE if finer else 1))
+        inland = np.ones(len(polygons), bool)
+        inland[_edge_owners(coverage)] = False
+        rows = np.flatnonzero(np.isin(polygons.class_id, self._squared) & inland)
         if len(rows):
             coverage = _with_squared(coverage, rows, max(self._tolerance, LEAST_SQUARING))
         if self._tolerance:
@@ -86,6 +90,20 @@ class Cleaner:
         if self._smoothed:
             coverage = smooth_borders(coverage, self._smoothed)
         return coverage.polygons()
+
+
+def _edge_owners(coverage: Coverage) -> np.ndarray:
+    """The polygons with a border against nodata or the mask's edge, int (k,)."""
+    table = coverage.halves.table
+    return np.unique(table[table[:, TWIN] < 0, OWNER])
+
+
+def _with_edge_kept(coverage: Coverage) -> Coverage:
+    """The coverage whose borders against nodata and the mask's edge are final: polygons cover the
+    pixels with data, all of them and no other.
+    """
+    edge = coverage.halves.table[coverage.first, TWIN] < 0
+    return replace(coverage, fixed=coverage.fixed | edge)
 
 
 def _with_squared(coverage: Coverage, rows: np.ndarray, tolerance: float) -> Coverage:

@@ -86,11 +86,26 @@ def test_cleaner_streams(step: int) -> None:
     smooth = ndimage.gaussian_filter(np.random.default_rng(4).standard_normal((90, 77)), 2)
     mask = (smooth * 20 % 3).astype(np.uint8)
     mask[:, :3] = 255
-    expected = simplify(sieve(outlines(mask), {0: 9, 1: 30}), 1.5)
+    at_once = Cleaner({0: 9, 1: 30}, 1.5)
+    at_once.push(outlines(mask))
+    expected = at_once.finish()
+    assert len(expected) == len(sieve(outlines(mask), {0: 9, 1: 30}))
     polygonizer, cleaner = Polygonizer(77), Cleaner({0: 9, 1: 30}, 1.5)
     batches = [cleaner.push(polygonizer.push(mask[row : row + step])) for row in range(0, 90, step)]
     batches += [cleaner.push(polygonizer.finish()), cleaner.finish()]
     same(Polygons.concat(batches), expected)
+
+
+@settings(max_examples=60)
+@given(masks(), st.sampled_from([1.0, 2.0, 5.0]))
+def test_what_is_covered_is_exactly_what_has_data(mask: np.ndarray, tolerance: float) -> None:
+    """The mask's edge and the border of nodata are facts; only borders of classes move."""
+    cleaner = Cleaner({0: 4.0}, tolerance, squared=[1], smoothed=[2])
+    cleaner.push(outlines(mask))
+    clean = cleaner.finish().to_shapely()
+    covered, known = shapely.union_all(clean), shapely.union_all(outlines(mask).to_shapely())
+    assert shapely.symmetric_difference(covered, known).area <= 1e-9
+    assert shapely.area(clean).sum() == pytest.approx((mask != 255).sum(), abs=1e-9)
 
 
 def test_cleaner_without_work_passes_polygons_on() -> None:
