@@ -15,7 +15,7 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
-from distributed import Client
+from distributed import Client, LocalCluster
 from rasterio.transform import Affine
 
 from geounet.jobs.execute import dask_client
@@ -316,3 +316,26 @@ def test_a_kill_leaves_no_half_results(
         assert gpd.read_file(tmp_path / "s.gpkg", layer="water").area.sum() > 0
     (report,) = run(client, bundle, scene, tile_size=500, overwrite=True, **RAW)
     assert report.error is None
+
+
+def test_a_cluster_of_processes_gives_the_same_bytes(
+    tmp_path: Path, client: Client, bundle: ModelBundle
+) -> None:
+    """What travels to workers of other processes can be pickled, and --dask reaches them."""
+    scene = write_scene(tmp_path / "s.tif", noise(150, 170))
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1",
+            dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        dask_client(cluster.scheduler_address) as remote,
+    ):  # fmt: skip
+        (one,) = run(remote, bundle, scene, folder=tmp_path / "remote", polygons=False)
+        cut = write_scene(tmp_path / "cut.tif", noise(300, 300), compress="deflate")
+        cut.write_bytes(cut.read_bytes()[:-30_000])
+        (two,) = run(remote, bundle, cut, folder=tmp_path / "remote", polygons=False)
+    (here,) = run(client, bundle, scene, folder=tmp_path / "here", polygons=False)
+    assert one.outputs is not None
+    assert here.outputs is not None
+    assert one.outputs.mask.read_bytes() == here.outputs.mask.read_bytes()
+    assert "cut.tif" in str(two.error)
