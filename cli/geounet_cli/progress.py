@@ -51,6 +51,10 @@ def console_listener(quiet: bool) -> "Iterator[Listener]":
         tile_megapixels = plan.scene.height * plan.scene.width / 1e6 / len(plan.grid)
         bar.reset(task, description=plan.scene.name, total=len(plan.grid), rate="")
 
+    def noted(text: str) -> None:
+        if not quiet:
+            print(f"  note: {text}", flush=True)
+
     def advanced(done: int, total: int) -> None:
         speed = bar.tasks[0].speed or 0.0
         bar.update(task, completed=done, total=total, rate=f"{speed * tile_megapixels:.1f} Mpx/s")
@@ -63,7 +67,7 @@ def console_listener(quiet: bool) -> "Iterator[Listener]":
                 print(line, flush=True)
 
     with bar:
-        yield Listener(planned, advanced, finished)
+        yield Listener(planned, noted, advanced, finished)
 
 
 def summary(report: "Report") -> list[str]:

@@ -15,7 +15,14 @@ from geounet.vector.outline import Cleaner
 from geounet.vector.polygonize import Polygonizer
 from geounet.vector.polygons import Polygons
 from geounet.vector.spool import PolygonBatch, PolygonSpool
+from geounet.vector.trace import scan
 from geounet.vector.write import write_polygons
+
+
+def is_compiled() -> bool:
+    """Whether numba has the polygon code in its cache; else the first run compiles it."""
+    folder = scan.stats.cache_path
+    return folder is not None and any(Path(folder).glob("trace.scan-*.nbi"))
 
 
 class PolygonMaker:
@@ -95,10 +102,13 @@ class PolygonMaker:
 
     def _spill(self, polygons: Polygons) -> None:
         """Bring polygons to the scene's CRS once, measure them, and put them into the spool."""
-        polygons = polygons.take(np.flatnonzero(np.isin(polygons.class_id, self._chosen_ids)))
+        chosen = np.isin(polygons.class_id, self._chosen_ids)
+        if not chosen.all():
+            polygons = polygons.take(np.flatnonzero(chosen))
         if not len(polygons):
             return
         transform = self._georef.transform
+        # One polygon may hold most of a scene's vertices: coordinates are not kept beside the WKB.
         area, perimeter = measure_rings(
             polygons.coordinates(transform),
             polygons.ring_offsets,

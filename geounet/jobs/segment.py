@@ -65,6 +65,8 @@ class Listener:
 
     planned: Callable[[Plan], None] = lambda plan: None
     """Called before a scene is started."""
+    noted: Callable[[str], None] = lambda text: None
+    """Called with what a waiting user should know."""
     advanced: Callable[[int, int], None] = lambda done, total: None
     """Called with the scene's finished and total tiles."""
     finished: Callable[[Report], None] = lambda report: None
@@ -147,8 +149,10 @@ def segment_scene(
         maker = None
         if output.polygons:
             # numba, pyarrow and GDAL's vector half take a second to import.
-            from geounet.jobs.polygons import PolygonMaker
+            from geounet.jobs.polygons import PolygonMaker, is_compiled
 
+            if not is_compiled():
+                listener.noted("first polygons on this machine: compiling takes up to a minute")
             step = plan.work.rows.step
             maker = PolygonMaker(scene.width, scene.georef, folder, polygons, step)
             stack.enter_context(maker)
