@@ -1,5 +1,7 @@
 """``geounet models``: what ships inside the package, with its measured accuracy."""
 
+from collections.abc import Mapping
+
 import typer
 
 
@@ -14,7 +16,17 @@ def models() -> None:
         typer.echo(f"  bands       {', '.join(spec.bands)}, {spec.dtype}")
         typer.echo(f"  classes     {', '.join(spec.legend.names)}")
         typer.echo(f"  resolution  {spec.resolution:g} m")
-        typer.echo(f"  margin      {spec.margin} px (exact: {spec.radius} px)")
-        for key, value in spec.card.items():
-            if isinstance(value, str):
-                typer.echo(f"  {key:<11} {value}")
+        typer.echo(f"  margin      {spec.margin} px (exact from {spec.radius} px)")
+        for place, scores in spec.card.get("accuracy_iou", {}).items():
+            typer.echo(f"  IoU         {place}: {_scores(scores)}")
+        for credit in spec.card.get("attribution", ()):
+            typer.echo(f"  credit      {credit}")
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    """The classes' scores; the mean only where it is of several classes."""
+    classes = {key: value for key, value in scores.items() if key not in ("gsd", "miou")}
+    parts = [f"{key} {value:.2f}" for key, value in classes.items()]
+    if len(classes) > 1 and "miou" in scores:
+        parts.append(f"mean {scores['miou']:.2f}")
+    return ", ".join(parts)

@@ -195,3 +195,18 @@ def test_the_mask_carries_the_run(folder: Path) -> None:
         tags = result.tags()
     assert tags["GEOUNET_MODEL"].startswith("test ")
     assert len(tags["GEOUNET_RUN"]) == 16
+
+
+def test_models_shows_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert geounet("models") == 0
+    printed = capsys.readouterr().out
+    assert "landcover-rgb (default)" in printed
+    assert "IoU         dubai t6: land 0." in printed
+    assert "OpenStreetMap contributors (ODbL)" in printed
+
+
+def test_calibrate_stores_a_margin(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "c.safetensors"
+    assert geounet("calibrate", folder / "m.safetensors", folder / "s.tif", "-o", out) == 0
+    assert "c.safetensors: margin 1 px, exact from 1 px" in capsys.readouterr().out
+    assert out.exists()
