@@ -1,5 +1,9 @@
 """Small scenes and networks for the tests."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +102,20 @@ def brightness_model(path: Path, **facts: Any) -> Path:
     bias = torch.tensor([1.0, 0.0, 0.0])
     save_bundle(path, spec_for(1, 1, 1, arch="linear", **facts), {"weight": weight, "bias": bias})
     return path
+
+
+def kill_after(script: str, folder: Path, delay: float) -> None:
+    """Run a script in another process and kill it ``delay`` seconds after it printed ``begun``."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        stdout=subprocess.PIPE, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"begun\n"
+    time.sleep(delay)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
 
 
 def painted(mask: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Finished mask rows to polygon files: outlines, clean-up, attributes, spool, formats."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -72,11 +71,8 @@ class PolygonMaker:
             squared=self._squared,
             smoothed=[item.id for item in smooth] if tolerance else (),
         )
-        self._stack = ExitStack()
-        self._spool = self._stack.enter_context(
-            PolygonSpool(
-                folder, self._legend, georef, shape=[s.name for s in square if s in self._legend]
-            )
+        self._spool = PolygonSpool(
+            folder, self._legend, georef, shape=[s.name for s in square if s in self._legend]
         )
 
     def push(self, mask: np.ndarray, confidence: np.ndarray | None) -> None:
@@ -147,4 +143,4 @@ class PolygonMaker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        self._spool.close()

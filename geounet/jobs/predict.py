@@ -8,6 +8,7 @@ import numpy as np
 from geounet.bands import normalise
 from geounet.jobs.plan import Plan
 from geounet.legend import NODATA_ID, Legend
+from geounet.mirror import trim
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Runtime, runtime_for
 from geounet.raster.scene import open_scene, read_valid
@@ -109,11 +110,9 @@ def _decide(
     top, left = max(0, tile.core.row - apron), max(0, tile.core.col - apron)
     bottom = min(grid.height, tile.core.row_end + apron)
     right = min(grid.width, tile.core.col_end + apron)
-    field = probabilities[
-        :,
-        top - tile.patch.row : bottom - tile.patch.row,
-        left - tile.patch.col : right - tile.patch.col,
-    ]
+    field = trim(
+        probabilities, top - tile.patch.row, left - tile.patch.col, bottom - top, right - left
+    )
     field = work.plan.work.to_scene(field, top, left, window)
     decision = work.decision
     likeliest = field.argmax(axis=0)

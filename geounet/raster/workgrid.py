@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from geounet.mirror import mirror_index
+from geounet.mirror import mirror_index, trim
 from geounet.raster.scene import read_patch, read_window
 from geounet.resample import Axis, resample_axis
 from geounet.tiles import Window
@@ -116,8 +116,7 @@ class WorkGrid:
             float32 ``(channels, target.height, target.width)``.
         """
         if self.identity:
-            top, left = target.row - row, target.col - col
-            return field[:, top : top + target.height, left : left + target.width]
+            return trim(field, target.row - row, target.col - col, target.height, target.width)
         out = resample_axis(field, 1, self.rows.inverse.taps(target.row, target.height), row)
         return resample_axis(out, 2, self.cols.inverse.taps(target.col, target.width), col)
 

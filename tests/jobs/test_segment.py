@@ -1,10 +1,6 @@
 """The whole job on small scenes with known answers."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +25,7 @@ from tests.helpers import (
     ROTATED,
     SOUTH_UP,
     brightness_model,
+    kill_after,
     noise,
     painted,
     write_scene,
@@ -302,16 +299,7 @@ def test_a_kill_leaves_no_half_results(
     brightness_model(tmp_path / "m.safetensors")
     mask = regions(1400, 1400)
     scene = write_scene(tmp_path / "s.tif", painted(mask))
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)],
-        stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"begun\n"
-    time.sleep(delay)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stdout.close()
+    kill_after(KILLED, tmp_path, delay)
     if (tmp_path / "s_mask.tif").exists():  # published last, so everything is there
         assert gpd.read_file(tmp_path / "s.gpkg", layer="water").area.sum() > 0
     (report,) = run(client, bundle, scene, tile_size=500, overwrite=True, **RAW)

@@ -2,10 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +13,16 @@ from rio_cogeo.cogeo import cog_validate
 from geounet.errors import OutputError
 from geounet.raster.mask import MaskWriter
 from geounet.raster.scene import Scene, describe
-from tests.helpers import DEGREES, LEGEND, NORTH_UP, ROTATED, SOUTH_UP, noise, write_scene
+from tests.helpers import (
+    DEGREES,
+    LEGEND,
+    NORTH_UP,
+    ROTATED,
+    SOUTH_UP,
+    kill_after,
+    noise,
+    write_scene,
+)
 
 
 def classes(height: int, width: int) -> np.ndarray:
@@ -127,16 +132,7 @@ with MaskWriter(folder / "m.tif", describe(folder / "s.tif"), LEGEND, {}) as wri
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.6])
 def test_a_kill_leaves_the_whole_mask_or_none(tmp_path: Path, delay: float) -> None:
     write_scene(tmp_path / "s.tif", noise(3000, 3000, bands=1))
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)],
-        stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"begun\n"
-    time.sleep(delay)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stdout.close()
+    kill_after(KILLED, tmp_path, delay)
     path = tmp_path / "m.tif"
     if path.exists():
         expected = np.random.default_rng(0).integers(0, 3, (3000, 3000), dtype=np.uint8)
