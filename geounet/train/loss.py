@@ -18,7 +18,7 @@ class Loss:
     """The two terms, both scalars with gradient."""
 
     cross_entropy: Tensor
-    """Mean over the pixels that are not ignored; 0 if there are none."""
+    """Weighted mean over the pixels that are not ignored; 0 if there are none."""
     dice: Tensor
     """Mean over the classes with labelled pixels of 1 - Dice; 0 if there are none."""
 
@@ -30,7 +30,7 @@ def allowed_planes(labels: Tensor, classes: int) -> Tensor:
     return (shifted & 1).bool()
 
 
-def partial_label_loss(logits: Tensor, labels: Tensor) -> Loss:
+def partial_label_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Loss:
     """Both terms of the loss.
 
     The soft Dice of class ``c`` (Milletari et al. 2016, without squares) is taken over all pixels
@@ -40,17 +40,22 @@ def partial_label_loss(logits: Tensor, labels: Tensor) -> Loss:
     Args:
         logits: float ``(n, classes, h, w)``.
         labels: uint8 ``(n, h, w)``, bit ``i`` set where class ``i`` is allowed.
+        weights: float ``(classes,)``, the weight in the cross-entropy of a pixel labelled with that
+            one class (``wc`` of the U-Net paper); pixels with partial labels have weight 1.
     """
     logits = logits.float()
     allowed = allowed_planes(labels, logits.shape[1])
+    known_yes = allowed & (allowed.sum(1, keepdim=True) == 1)
     used = labels != 0
     # Log-sum-exp over the allowed classes minus the same over all: stable where exp would not be.
     # Ignored pixels take part with every class allowed, so that no infinity enters the gradient.
     open_to = logits.masked_fill(~(allowed | ~used[:, None]), -torch.inf)
     loss = torch.logsumexp(logits, 1) - torch.logsumexp(open_to, 1)
-    cross_entropy = (loss * used).sum() / used.sum().clamp(min=1)
+    share = used.float()
+    if weights is not None:
+        share = share + (known_yes * (weights - 1)[:, None, None]).sum(1)
+    cross_entropy = (loss * share).sum() / share.sum().clamp(min=1e-6)
 
-    known_yes = allowed & (allowed.sum(1, keepdim=True) == 1)
     known = (known_yes | ~allowed) & used[:, None]
     probability = logits.softmax(1)
     axes = (0, 2, 3)

@@ -81,3 +81,14 @@ def test_all_pixels_ignored_is_zero_not_nan() -> None:
 def test_planes() -> None:
     planes = allowed_planes(torch.tensor([[[0b101]]], dtype=torch.uint8), 4)
     assert planes[0, :, 0, 0].tolist() == [True, False, True, False]
+
+
+def test_class_weights_are_those_of_the_ordinary_cross_entropy() -> None:
+    torch.manual_seed(1)
+    logits, classes = torch.randn(2, 5, 6, 9), torch.randint(0, 5, (2, 6, 9))
+    weights = torch.tensor([1.0, 2.5, 1.0, 0.5, 4.0])
+    labels = torch.bitwise_left_shift(torch.ones_like(classes), classes).to(torch.uint8)
+    loss = partial_label_loss(logits, labels, weights)
+    assert loss.cross_entropy.item() == pytest.approx(
+        functional.cross_entropy(logits, classes, weights).item(), rel=1e-5
+    )
