@@ -40,6 +40,26 @@ def groups(texts: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(result)
 
 
+def thresholds(texts: list[str]) -> tuple[tuple[str, float | None], ...]:
+    """``building=0.6`` -> (("building", 0.6),); ``building=none`` -> (("building", None),)."""
+    result: dict[str, float | None] = {}
+    for text in texts:
+        name, _, value = (part.strip() for part in text.partition("="))
+        try:
+            limit = None if value == "none" else float(value)
+        except ValueError:
+            limit = math.nan
+        if not name or not (limit is None or 0 <= limit <= 1):
+            raise typer.BadParameter(
+                f"{text!r}: write CLASS=P with P from 0 to 1, or CLASS=none",
+                param_hint="--threshold",
+            )
+        if name in result:
+            raise typer.BadParameter(f"class {name!r} is named twice", param_hint="--threshold")
+        result[name] = limit
+    return tuple(result.items())
+
+
 def margin(text: str) -> int | Literal["auto", "exact"]:
     """``auto``, ``exact`` or a number of pixels."""
     if text in ("auto", "exact"):

@@ -36,6 +36,15 @@ def segment(
             help="Ground sample distance to work at: model, scene, or metres.",
         ),
     ] = "model",
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=P",
+            rich_help_panel=_WHAT,
+            help="Probability from which a pixel is called CLASS, repeatable; none: the likeliest."
+            " Default: the model's own.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -162,6 +171,7 @@ def segment(
         device=device,
         precision=precision,
         memory=parse.size(memory),
+        thresholds=parse.thresholds(threshold or []),
     )
     results = OutputOptions(
         folder=output,

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from geounet.decision import decision_for
 from geounet.errors import ModelError
 from geounet.jobs.merge import RowAssembler
 from geounet.jobs.plan import PROMISE, SegmentOptions, make_plan
-from geounet.jobs.predict import Work, decision_for, segment_tiles
+from geounet.jobs.predict import Work, segment_tiles
 from geounet.legend import NODATA_ID
 from geounet.model.bundle import ModelBundle, save_bundle
 from geounet.model.runtime import runtime_for
@@ -55,7 +56,7 @@ def _mask_rows(
     tile = CORE + 2 * (width + (spec.stride if margin == "exact" else 0))
     chosen = replace(options, margin=margin, tile_size=tile)  # type: ignore[arg-type]
     plan = make_plan(scene, spec, chosen)
-    work = Work(plan, bundle, decision_for(spec.legend))
+    work = Work(plan, bundle, decision_for(spec.legend, thresholds=spec.thresholds))
     runtime = runtime_for(bundle, plan.hardware)
     assembler = RowAssembler(scene.width, plan.grid.shape[1])
     for batch in plan.batches():

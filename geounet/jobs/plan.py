@@ -8,6 +8,7 @@ import numpy as np
 import psutil
 
 from geounet.bands import Stretch, percentile_stretch
+from geounet.decision import check_thresholds
 from geounet.errors import ConfigError, SceneError
 from geounet.model.runtime import Hardware, resolve_hardware
 from geounet.model.spec import ModelSpec
@@ -48,6 +49,22 @@ class SegmentOptions:
     """Bytes for the network's forward pass; None: a quarter of the machine's, at most 4 GiB."""
     batch: int | None = None
     """Tiles per forward pass; None: from the memory budget."""
+    thresholds: tuple[tuple[str, float | None], ...] = ()
+    """(class, probability from which a pixel is called that class; None: as if the model stored
+    none), instead of the model's own; see :class:`geounet.decision.Decision`."""
+
+    def limits(self, spec: ModelSpec) -> dict[str, float]:
+        """Thresholds by class name: the model's own, these in their place.
+
+        Raises:
+            ConfigError: a class that the model does not have, or a value outside 0 .. 1.
+        """
+        chosen = {**spec.thresholds, **dict(self.thresholds)}
+        for name in chosen:
+            spec.legend[name]
+        limits = {name: value for name, value in chosen.items() if value is not None}
+        check_thresholds(limits, spec.legend)
+        return limits
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """What a worker does with a batch of tiles: read, normalise, forward, trim, choose a class."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from geounet.bands import normalise
+from geounet.decision import Decision
 from geounet.jobs.plan import Plan
-from geounet.legend import NODATA_ID, Legend
+from geounet.legend import NODATA_ID
 from geounet.mirror import trim
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Runtime, runtime_for
@@ -27,30 +27,6 @@ class Piece:
     """uint8 ``(height, width)``, class ids; 255 without data."""
     confidence: np.ndarray
     """uint8 ``(height, width)``: the class's probability times 255."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """How probabilities become a class and a confidence."""
-
-    ids: tuple[int, ...]
-    """Mask value of each of the network's classes."""
-    groups: tuple[int, ...]
-    """Group number of each class; the confidence of a pixel is its group's probability, so that
-    terrain made of land and road is not called unsure where only these two compete."""
-
-
-def decision_for(legend: Legend, mapping: Mapping[int, int] | None = None) -> Decision:
-    """Mask values and confidence groups of the network's classes.
-
-    Args:
-        legend: class ``i`` of the network is its ``i``-th.
-        mapping: ids of the legend to those of the groups; None: each class stands alone.
-    """
-    ids = tuple(item.id for item in legend)
-    targets = [mapping[value] if mapping else value for value in ids]
-    numbers = {target: number for number, target in enumerate(dict.fromkeys(targets))}
-    return Decision(ids, tuple(numbers[target] for target in targets))
 
 
 @dataclass(frozen=True)
@@ -114,15 +90,5 @@ def _decide(
         probabilities, top - tile.patch.row, left - tile.patch.col, bottom - top, right - left
     )
     field = work.plan.work.to_scene(field, top, left, window)
-    decision = work.decision
-    likeliest = field.argmax(axis=0)
-    mask = np.asarray(decision.ids, dtype=np.uint8)[likeliest]
-    groups = np.asarray(decision.groups)
-    if len(set(decision.groups)) == len(decision.groups):
-        share = field.max(axis=0)
-    else:
-        sums = np.stack([field[groups == number].sum(axis=0) for number in range(groups.max() + 1)])
-        share = np.take_along_axis(sums, groups[likeliest][None], axis=0)[0]
-    mask[~known] = NODATA_ID
-    confidence = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+    mask, confidence = work.decision.decide(field, known)
     return Piece(tile.index, window, mask, confidence)

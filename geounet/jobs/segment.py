@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geounet import __version__
+from geounet.decision import decision_for
 from geounet.errors import GeounetError
 from geounet.jobs.execute import windowed
 from geounet.jobs.merge import RowAssembler
@@ -30,7 +31,7 @@ from geounet.jobs.outputs import (
     run_identity,
 )
 from geounet.jobs.plan import Plan, SegmentOptions, make_plan
-from geounet.jobs.predict import Work, decision_for, predict_batch
+from geounet.jobs.predict import Work, predict_batch
 from geounet.model.bundle import ModelBundle
 from geounet.raster.mask import MaskWriter
 from geounet.raster.scene import describe
@@ -156,7 +157,8 @@ def segment_scene(
             step = plan.work.rows.step
             maker = PolygonMaker(scene.width, scene.georef, folder, polygons, step)
             stack.enter_context(maker)
-        work = Work(plan, bundle, decision_for(bundle.spec.legend, polygons.mapping))
+        limits = options.limits(bundle.spec)
+        work = Work(plan, bundle, decision_for(bundle.spec.legend, polygons.mapping, limits))
         for mask, confidence in _rows(work, client, listener):
             writer.write_rows(mask)
             if maker:

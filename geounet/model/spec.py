@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from geounet.decision import check_thresholds
 from geounet.errors import ConfigError
 from geounet.legend import Legend
 
@@ -56,6 +57,9 @@ class ModelSpec:
     """Peak working memory of a float32 forward per input pixel, as measured."""
     card: Mapping[str, Any] = field(default_factory=dict)
     """Training data, licences, attribution and measured accuracy, for people."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Class name -> probability (0 to 1) from which a pixel is called that class, as chosen on
+    validation data; see :class:`geounet.decision.Decision`. Empty: the most probable class wins."""
 
     def __post_init__(self) -> None:
         count = len(self.bands)
@@ -79,6 +83,9 @@ class ModelSpec:
             raise ConfigError(f"model {self.name!r}: value_range {self.value_range} is empty")
         if not (isinstance(self.options, Mapping) and isinstance(self.card, Mapping)):
             raise ConfigError(f"model {self.name!r}: options and card must be tables")
+        if not isinstance(self.thresholds, Mapping):
+            raise ConfigError(f"model {self.name!r}: thresholds {self.thresholds} must be a table")
+        check_thresholds(self.thresholds, self.legend)
 
     def to_json(self) -> str:
         """The facts as one JSON object."""

@@ -83,6 +83,7 @@ def test_a_folder_and_a_pattern(folder: Path, capsys: pytest.CaptureFixture[str]
         (["s.tif", "-f", "dxf"], "unknown format 'dxf'"),
         (["s.tif", "-o", "text.tif"], "text.tif: cannot be written to"),
         (["s.tif", "--group", "dry=land,sand"], "unknown class 'sand'"),
+        (["s.tif", "--threshold", "sand=0.5"], "unknown class 'sand'"),
         (["s.tif", "--tile-size", "2"], "tile size 2 leaves no core"),
         (["s.tif", "--device", "tpu"], "device 'tpu' is none of"),
         (["s.tif", "--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
@@ -163,6 +164,9 @@ def test_several_scenes_one_of_them_broken(
         ["s.tif", "--memory", "lots"],
         ["s.tif", "-b", "red"],
         ["s.tif", "--group", "terrain"],
+        ["s.tif", "--threshold", "building"],
+        ["s.tif", "--threshold", "building=2"],
+        ["s.tif", "--threshold", "building=0.5", "--threshold", "building=0.6"],
         ["s.tif", "--no-such-option"],
     ],
 )

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geounet.bands import normalise
+from geounet.decision import Decision
 from geounet.jobs.merge import RowAssembler
 from geounet.jobs.plan import Plan, SegmentOptions, make_plan
-from geounet.jobs.predict import Decision, Work, segment_tiles
+from geounet.jobs.predict import Work, segment_tiles
 from geounet.mirror import mirror_index
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Hardware, TorchRuntime

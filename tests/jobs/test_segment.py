@@ -258,6 +258,27 @@ def test_complete_scenes_are_skipped_and_others_protected(
     assert "--overwrite" in str(run(client, bundle, scene, min_area=3.0)[0].error)
 
 
+def test_thresholds_of_the_model_and_in_its_place(tmp_path: Path, client: Client) -> None:
+    """Red of 136 makes building 0.84 likely: the model refuses it, the option does not."""
+    model = load_bundle(brightness_model(tmp_path / "m.safetensors", thresholds={"building": 0.9}))
+    data = painted(np.zeros((20, 20), np.uint8))
+    data[0] = 136
+    scene = write_scene(tmp_path / "s.tif", data)
+    found = []
+    for chosen in ((), (("building", 0.8),), (("building", None),)):
+        options = SegmentOptions(device="cpu", precision="float32", thresholds=chosen)
+        output = OutputOptions(polygons=False, overwrite=not chosen)
+        (report,) = segment_scenes([str(scene)], model, client, options, output)
+        if chosen:  # a changed threshold is another run, not a complete one
+            assert "--overwrite" in str(report.error)
+            output = OutputOptions(polygons=False, overwrite=True)
+            (report,) = segment_scenes([str(scene)], model, client, options, output)
+        assert report.error is None
+        with rasterio.open(tmp_path / "s_mask.tif") as result:
+            found.append(np.unique(result.read(1)).tolist())
+    assert found == [[0], [1], [1]]
+
+
 def test_a_failing_scene_does_not_stop_the_others(
     tmp_path: Path, client: Client, bundle: ModelBundle
 ) -> None:

@@ -58,6 +58,7 @@ def test_json_round_trip(
             "encoder": encoder,
             "card": card,
             "options": {"decoder_channels": [64, 32]},
+            "thresholds": {"building": 0.25},
         }
     )
     text = spec.to_json()
@@ -104,6 +105,10 @@ def facts(**changes: Any) -> str:
         (facts(value_range=[0]), "value_range"),
         (facts(value_range=[]), "value_range"),
         (facts(options=7), "options"),
+        (facts(thresholds=7), "thresholds 7 must be a table"),
+        (facts(thresholds={"building": 1.5}), "threshold 1.5 of class 'building'"),
+        (facts(thresholds={"building": "high"}), "cannot be read"),
+        (facts(thresholds={"road": 0.5}), "unknown class 'road'"),
     ],
 )
 def test_facts_that_cannot_be_used(text: str, message: str) -> None:
@@ -111,3 +116,7 @@ def test_facts_that_cannot_be_used(text: str, message: str) -> None:
         ModelSpec.from_json(text)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_facts_of_before_there_were_thresholds_can_be_read() -> None:
+    assert ModelSpec.from_json(facts(thresholds=...)).thresholds == {}
