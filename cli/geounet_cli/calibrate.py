@@ -24,4 +24,4 @@ def calibrate(
     for margin, share in bundle.spec.margin_curve:
         chosen = "  <- default" if margin == bundle.spec.margin else ""
         typer.echo(f"{margin:>9}  {share:.2e}{chosen}")
-    typer.echo(f"{output}: margin {bundle.spec.margin} px, exact from {bundle.spec.radius} px")
+    typer.echo(f"{output}: margin {bundle.spec.margin} px, exact from {bundle.spec.reach} px")

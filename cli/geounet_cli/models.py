@@ -16,7 +16,7 @@ def models() -> None:
         typer.echo(f"  bands       {', '.join(spec.bands)}, {spec.dtype}")
         typer.echo(f"  classes     {', '.join(spec.legend.names)}")
         typer.echo(f"  resolution  {spec.resolution:g} m")
-        typer.echo(f"  margin      {spec.margin} px (exact from {spec.radius} px)")
+        typer.echo(f"  margin      {spec.margin} px (exact from {spec.reach} px)")
         for place, scores in spec.card.get("accuracy_iou", {}).items():
             typer.echo(f"  IoU         {place}: {_scores(scores)}")
         for credit in spec.card.get("attribution", ()):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from geounet.decision import decision_for
-from geounet.errors import ModelError
+from geounet.errors import ConfigError, ModelError
 from geounet.jobs.merge import RowAssembler
 from geounet.jobs.plan import PROMISE, SegmentOptions, make_plan
 from geounet.jobs.predict import Work, segment_tiles
@@ -51,7 +51,7 @@ def _mask_rows(
     scene: Scene, bundle: ModelBundle, margin: int | str, options: SegmentOptions
 ) -> Iterator[np.ndarray]:
     spec = bundle.spec
-    width = round_up(spec.radius, spec.stride) if margin == "exact" else int(margin)
+    width = round_up(spec.reach, spec.stride) if margin == "exact" else int(margin)
     # An exact margin may need an apron on top where the scene is resampled; one stride covers it.
     tile = CORE + 2 * (width + (spec.stride if margin == "exact" else 0))
     chosen = replace(options, margin=margin, tile_size=tile)  # type: ignore[arg-type]
@@ -74,6 +74,11 @@ def calibrated(
     the receptive radius does, the exact margin becomes the default.
     """
     spec = bundle.spec
+    if spec.shrink:
+        raise ConfigError(
+            f"model {spec.name!r} has unpadded convolutions: its margin is always exact, there is"
+            " nothing to calibrate"
+        )
     scene = describe(scene_path)
     steps = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
     margins = tuple(n * spec.stride for n in steps if n * spec.stride < spec.radius)
@@ -83,6 +88,6 @@ def calibrated(
         if len(curve) > 1 and max(share for _, share in curve[-2:]) <= PROMISE:
             break
     good = [margin for margin, share in curve if share <= PROMISE]
-    margin = min(good) if good else round_up(spec.radius, spec.stride)
+    margin = min(good) if good else round_up(spec.reach, spec.stride)
     facts = replace(spec, margin=margin, margin_curve=tuple(curve), calibration_core=CORE)
     return save_bundle(out, facts, bundle.stored_tensors())

@@ -220,8 +220,8 @@ def _tiling(work: WorkGrid, spec: ModelSpec, options: SegmentOptions, side: int)
     of changed pixels is that of the pixels near a tile's border, so it falls with the core's size:
     the measured share is scaled by the measured core over the core at hand.
     """
-    exact = round_up(spec.radius + work.apron, spec.stride)
-    if options.margin == "exact":
+    exact = round_up(spec.reach + work.apron, spec.stride)
+    if options.margin == "exact" or (spec.shrink and options.margin == "auto"):
         if not spec.exact:
             raise ConfigError(
                 f"model {spec.name!r} pools over its whole input, so no margin is exact;"
@@ -232,6 +232,11 @@ def _tiling(work: WorkGrid, spec: ModelSpec, options: SegmentOptions, side: int)
         if options.margin < 0:
             raise ConfigError(f"margin {options.margin} must not be negative")
         margin = round_up(options.margin, spec.stride)
+        if spec.shrink and margin < exact:
+            raise ConfigError(
+                f"margin {options.margin}: the unpadded convolutions of model {spec.name!r} need at"
+                f" least {exact}; use --margin auto"
+            )
         identical = spec.exact and margin >= exact
         core = _core(work, margin, spec.stride, side)
         return _Tiling(margin, core, _IDENTICAL if identical else "as asked for")
@@ -267,8 +272,8 @@ def _largest_side(spec: ModelSpec, options: SegmentOptions, pixel_bytes: int, bu
     if options.tile_size is not None:
         return round_up(options.tile_size, spec.stride)
     least = 2 * spec.margin + spec.stride
-    if options.margin == "exact":
-        least = 2 * round_up(spec.radius, spec.stride) + 2 * spec.stride
+    if options.margin == "exact" or (spec.shrink and options.margin == "auto"):
+        least = 2 * round_up(spec.reach, spec.stride) + 2 * spec.stride
     elif options.margin != "auto":
         least = 2 * round_up(options.margin, spec.stride) + spec.stride
     return max(least, min(MAX_SIDE, math.isqrt(budget // pixel_bytes)) // spec.stride * spec.stride)

@@ -86,8 +86,13 @@ def _decide(
     top, left = max(0, tile.core.row - apron), max(0, tile.core.col - apron)
     bottom = min(grid.height, tile.core.row_end + apron)
     right = min(grid.width, tile.core.col_end + apron)
+    lost = work.bundle.spec.shrink
     field = trim(
-        probabilities, top - tile.patch.row, left - tile.patch.col, bottom - top, right - left
+        probabilities,
+        top - tile.patch.row - lost,
+        left - tile.patch.col - lost,
+        bottom - top,
+        right - left,
     )
     field = work.plan.work.to_scene(field, top, left, window)
     mask, confidence = work.decision.decide(field, known)

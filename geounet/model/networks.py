@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from geounet.errors import ConfigError, ModelError
+from geounet.model.architectures import ARCHITECTURES
 from geounet.model.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def build_network(spec: ModelSpec) -> "nn.Module":
     """The network of ``spec`` with random weights, in training mode.
 
     It maps float32 ``(batch, bands, height, width)`` (normalised, sides multiples of the stride) to
-    logits ``(batch, classes, height, width)``.
+    logits ``(batch, classes, height - 2 * shrink, width - 2 * shrink)``.
 
     Raises:
         ModelError: the architecture or encoder is unknown, or its options do not fit.
@@ -28,7 +29,10 @@ def build_network(spec: ModelSpec) -> "nn.Module":
             f"model {spec.name!r}: unknown architecture {spec.arch!r};"
             f" known: smp:NAME, {', '.join(sorted(ARCHITECTURES))}"
         )
-    return ARCHITECTURES[spec.arch](spec)
+    try:
+        return ARCHITECTURES[spec.arch].build(spec)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model {spec.name!r}: {spec.arch} cannot be built: {error}") from error
 
 
 def _smp(spec: ModelSpec) -> "nn.Module":
@@ -57,17 +61,6 @@ def _smp(spec: ModelSpec) -> "nn.Module":
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"model {spec.name!r}: {spec.arch} cannot be built: {error}") from error
-
-
-def _linear(spec: ModelSpec) -> "nn.Module":
-    """One 3x3 convolution: the cheapest network there is, to measure what everything else costs."""
-    from torch import nn
-
-    return nn.Conv2d(len(spec.bands), len(spec.legend), 3, padding=1)
-
-
-ARCHITECTURES: dict[str, Callable[[ModelSpec], "nn.Module"]] = {"linear": _linear}
-"""geounet's own architectures: name -> function that builds one from the facts."""
 
 
 def load_imagenet_lite0(network: "nn.Module") -> None:

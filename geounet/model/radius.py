@@ -20,7 +20,9 @@ class Reach:
     (or attends to everything), and no margin makes tiling exact."""
 
 
-def structural_radius(network: "nn.Module", bands: int, stride: int, largest: int = 4096) -> Reach:
+def structural_radius(
+    network: "nn.Module", bands: int, stride: int, largest: int = 4096, shrink: int = 0
+) -> Reach:
     """Put NaN into one input column or row and see how far NaN reaches in the output.
 
     NaN survives every product and sum, a product with zero included, so the result is that of the
@@ -29,21 +31,22 @@ def structural_radius(network: "nn.Module", bands: int, stride: int, largest: in
     short of its edges.
 
     Args:
-        network: maps ``(n, bands, h, w)`` to ``(n, classes, h, w)``; put into evaluation mode for
-            the probe, its mode is restored.
+        network: maps ``(n, bands, h, w)`` to ``(n, classes, h - 2 * shrink, w - 2 * shrink)``; put
+            into evaluation mode for the probe, its mode is restored.
         bands: input bands.
         stride: total downsampling factor.
         largest: longest side tried, in pixels.
+        shrink: pixels that the output is smaller on each side.
     """
     import torch
 
     training = network.training
     network.eval()
-    size = 8 * stride
+    size = 8 * stride + 2 * shrink
     try:
         with torch.inference_mode():
             while True:
-                found = [_probe(network, bands, stride, size, axis) for axis in (2, 3)]
+                found = [_probe(network, (bands, stride, shrink), size, axis) for axis in (2, 3)]
                 radius = max(reach for reach, _ in found)
                 if all(inside for _, inside in found):
                     return Reach(radius, True)
@@ -54,11 +57,14 @@ def structural_radius(network: "nn.Module", bands: int, stride: int, largest: in
         network.train(training)
 
 
-def _probe(network: "nn.Module", bands: int, stride: int, size: int, axis: int) -> tuple[int, bool]:
+def _probe(
+    network: "nn.Module", facts: tuple[int, int, int], size: int, axis: int
+) -> tuple[int, bool]:
     """The reach along one axis of a ``size`` long strip, and whether it ended inside the strip."""
     import torch
 
-    shape = [1, bands, 2 * stride, 2 * stride]
+    bands, stride, shrink = facts
+    shape = [1, bands, 2 * (stride + shrink), 2 * (stride + shrink)]
     shape[axis] = size
     middle = size // 2 // stride * stride
     radius, inside = 0, True
@@ -72,6 +78,7 @@ def _probe(network: "nn.Module", bands: int, stride: int, size: int, axis: int) 
         output = network(torch.cat(strips)).isnan().any(1)
         for place, touched in zip(places, output.any(4 - axis).unbind(0), strict=True):
             hit = touched.nonzero().flatten()
-            radius = max(radius, int(place - hit[0]), int(hit[-1] - place))
+            first_hit, last_hit = int(hit[0]) + shrink, int(hit[-1]) + shrink
+            radius = max(radius, place - first_hit, last_hit - place)
             inside = inside and not bool(touched[0] or touched[-1])
     return radius, inside

@@ -25,7 +25,8 @@ class Runtime(Protocol):
             patches: float32 ``(n, bands, height, width)``, sides multiples of the network's stride.
 
         Returns:
-            float32 ``(n, classes, height, width)``; sums to 1 over the classes.
+            float32 ``(n, classes, height, width)``, less ``shrink`` of the model's facts on every
+            side; sums to 1 over the classes.
         """
         ...
 

@@ -39,6 +39,9 @@ class ModelSpec:
     margin: int
     """Context around a core of ``calibration_core`` pixels that keeps the promise, in pixels; a
     multiple of ``stride``. Larger cores may need less, see ``margin_curve``."""
+    shrink: int = 0
+    """Pixels by which the output is smaller than the input on each side (unpadded convolutions), a
+    multiple of ``stride``; 0 where the network pads. No margin can be smaller."""
     encoder: str | None = None
     """Encoder of an ``smp:`` architecture."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +80,11 @@ class ModelSpec:
                 f"model {self.name!r}: margin {self.margin} must be a multiple of"
                 f" the stride {self.stride}"
             )
+        if not 0 <= self.shrink <= self.margin or self.shrink % self.stride:
+            raise ConfigError(
+                f"model {self.name!r}: shrink {self.shrink} must be a multiple of the stride"
+                f" {self.stride} and at most the margin {self.margin}"
+            )
         if not 0 <= self.resolution < math.inf:
             raise ConfigError(f"model {self.name!r}: resolution {self.resolution} must be >= 0")
         if len(self.value_range) != 2 or not self.value_range[1] > self.value_range[0]:
@@ -86,6 +94,13 @@ class ModelSpec:
         if not isinstance(self.thresholds, Mapping):
             raise ConfigError(f"model {self.name!r}: thresholds {self.thresholds} must be a table")
         check_thresholds(self.thresholds, self.legend)
+
+    @property
+    def reach(self) -> int:
+        """Context in pixels that makes a tile exact: what unpadded convolutions use up, since they
+        see nothing but true pixels, else the receptive radius.
+        """
+        return self.shrink or self.radius
 
     def to_json(self) -> str:
         """The facts as one JSON object."""

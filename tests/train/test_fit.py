@@ -8,6 +8,7 @@ import torch
 
 from geounet.errors import ConfigError
 from geounet.model import networks
+from geounet.model.architectures import Architecture
 from geounet.model.bundle import load_bundle
 from geounet.model.networks import build_network
 from geounet.train import fit as loop
@@ -15,13 +16,14 @@ from geounet.train.check import load_checks, run_check
 from geounet.train.config import AugmentConfig, FitConfig
 from geounet.train.curves import plot, read_log
 from geounet.train.export import export
-from geounet.train.fit import CHECKPOINT, LOG, fit, learning_rate, read_checkpoint
+from geounet.train.fit import CHECKPOINT, LOG, fit, learning_rate
+from geounet.train.network import read_checkpoint
 from tests.train.tiny import build_tiny, config_for
 
 
 @pytest.fixture(autouse=True)
 def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(networks.ARCHITECTURES, "tiny", build_tiny)
+    monkeypatch.setitem(networks.ARCHITECTURES, "tiny", Architecture(build_tiny, 2))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small a network only waits for its other threads
     yield

@@ -1,0 +1,63 @@
+"""The network of a training run: its facts, and the weights that it starts from."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from geounet.errors import ConfigError
+from geounet.legend import Legend
+from geounet.model.architectures import ARCHITECTURES
+from geounet.model.bundle import load_bundle
+from geounet.model.networks import build_network, load_imagenet_lite0
+from geounet.model.spec import ModelSpec
+from geounet.train.config import TrainConfig
+
+IMAGENET = "imagenet-lite0"
+"""Value of ``network.pretrained`` for encoder weights from ImageNet."""
+
+
+def model_spec(config: TrainConfig) -> ModelSpec:
+    """The facts of the network to train; radius and margin are measured at export."""
+    network = config.network
+    own = ARCHITECTURES.get(network.arch)
+    shrink = own.shrink if own else 0
+    return ModelSpec(
+        name=network.name,
+        arch=network.arch,
+        encoder=network.encoder,
+        options=network.options,
+        bands=network.bands,
+        legend=Legend(config.legend),
+        mean=network.mean,
+        std=network.std,
+        resolution=network.resolution,
+        stride=own.stride if own else network.stride,
+        shrink=shrink,
+        radius=0,
+        margin=shrink,
+    )
+
+
+def initial_network(config: TrainConfig) -> nn.Module:
+    """The network to train, with pretrained weights where the configuration asks for them."""
+    torch.manual_seed(config.fit.seed)
+    network = build_network(model_spec(config))
+    source = config.network.pretrained
+    if source == IMAGENET:
+        load_imagenet_lite0(network)
+    elif source is not None and source.endswith(".safetensors"):
+        network.load_state_dict(load_bundle(source).tensors())
+    elif source is not None:
+        network.load_state_dict(read_checkpoint(Path(source))["average"])
+    return network
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint: plain values and tensors, nothing executable."""
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no checkpoint; leave out --resume to start anew") from error
+    return content
