@@ -1,5 +1,6 @@
 """Finished mask rows to polygon files: outlines, clean-up, attributes, spool, formats."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,6 +10,7 @@ import numpy as np
 from geounet.georef import Georef
 from geounet.jobs.options import ClassSummary, PolygonOptions
 from geounet.legend import NODATA_ID
+from geounet.memory import release
 from geounet.vector.measure import measure_rings, orientation_and_rectangularity
 from geounet.vector.outline import Cleaner
 from geounet.vector.polygonize import Polygonizer
@@ -17,11 +19,22 @@ from geounet.vector.spool import PolygonBatch, PolygonSpool
 from geounet.vector.trace import scan
 from geounet.vector.write import write_polygons
 
+PORTION = 2**20
+"""Vertices whose coordinates are made at once."""
+
 
 def is_compiled() -> bool:
     """Whether numba has the polygon code in its cache; else the first run compiles it."""
     folder = scan.stats.cache_path
     return folder is not None and any(Path(folder).glob("trace.scan-*.nbi"))
+
+
+def _portions(polygons: Polygons, chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """The chosen polygons' rows in runs of about :data:`PORTION` vertices."""
+    ends = polygons.ring_offsets[polygons.polygon_offsets[1:]] // PORTION
+    rows = np.flatnonzero(chosen)
+    if len(rows):
+        yield from np.split(rows, np.flatnonzero(np.diff(ends[rows])) + 1)
 
 
 class PolygonMaker:
@@ -70,6 +83,7 @@ class PolygonMaker:
             tolerance,
             squared=self._squared,
             smoothed=[item.id for item in smooth] if tolerance else (),
+            folder=folder,
         )
         self._spool = PolygonSpool(
             folder, self._legend, georef, shape=[s.name for s in square if s in self._legend]
@@ -78,11 +92,14 @@ class PolygonMaker:
     def push(self, mask: np.ndarray, confidence: np.ndarray | None) -> None:
         """Take uint8 ``(n, width)`` class ids and confidences (probability times 255)."""
         self._spill(self._cleaner.push(self._polygonizer.push(self._lookup[mask], confidence)))
+        release()
 
     def finish(self) -> None:
         """No more rows will come."""
         self._spill(self._cleaner.push(self._polygonizer.finish()))
+        release()
         self._spill(self._cleaner.finish())
+        release()
 
     def publish(self, stem: str, formats: tuple[str, ...]) -> tuple[str, ...]:
         """Write the files and give them their final names; returns notices for the user."""
@@ -97,12 +114,12 @@ class PolygonMaker:
         )
 
     def _spill(self, polygons: Polygons) -> None:
+        """Put polygons into the spool, some at a time: their binary is larger than they are."""
+        for rows in _portions(polygons, np.isin(polygons.class_id, self._chosen_ids)):
+            self._measure(polygons.take(rows))
+
+    def _measure(self, polygons: Polygons) -> None:
         """Bring polygons to the scene's CRS once, measure them, and put them into the spool."""
-        chosen = np.isin(polygons.class_id, self._chosen_ids)
-        if not chosen.all():
-            polygons = polygons.take(np.flatnonzero(chosen))
-        if not len(polygons):
-            return
         transform = self._georef.transform
         # One polygon may hold most of a scene's vertices: coordinates are not kept beside the WKB.
         area, perimeter = measure_rings(
@@ -143,4 +160,5 @@ class PolygonMaker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._cleaner.close()
         self._spool.close()

@@ -10,7 +10,7 @@ A *border* is what two twins have in common, stored once (``Coverage``). Operati
 cannot tear neighbours apart.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -86,6 +86,12 @@ class Coverage:
         borders[twins[twins >= 0]] = np.flatnonzero(twins >= 0)
         fixed = np.zeros(len(first), np.bool_)
         return cls(polygons, halves, borders, first, points, offsets, fixed, scale)
+
+    def without_exact_points(self) -> "Coverage":
+        """The same without the vertices of the source, which are most of its memory; the polygons
+        that the borders enclose do not need them.
+        """
+        return replace(self, source=replace(self.source, points=np.empty((0, 2), np.int32)))
 
     def polygons(self) -> Polygons:
         """The polygons that these borders enclose, in the order of the source."""

@@ -149,7 +149,12 @@ def _write_parquet(path: Path, layers: Sequence[PolygonLayer]) -> None:
     plain = layer.schema()
     schema = plain.append(pa.field("bbox", box)).with_metadata({b"geo": _geo_metadata(layer)})
     with pq.ParquetWriter(
-        path, schema, compression="zstd", use_dictionary=["class_name"]
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=["class_name"],
+        # The least and the largest WKB mean nothing, and each may be a hundred megabytes.
+        write_statistics=[f"bbox.{side}" for side in corners] + plain.names[:-1],
     ) as writer:
         for batch in layer.reader():
             bounds = bounds_of(batch.column(GEOMETRY))

@@ -16,6 +16,8 @@ def fill_holes(polygons: Polygons, min_pixels: float) -> Polygons:
     A hole with nodata in it stays. The smallest hole is filled first, so that of two that lie in
     each other the outer one decides.
     """
+    if not min_pixels > 0:
+        return polygons
     x, y = polygons.points[:, 0].astype(np.int64), polygons.points[:, 1]
     # area of the trapezoids under the edges; the edge from a ring to the next counts for nothing
     steps = np.zeros(len(x), np.int64)

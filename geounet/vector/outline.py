@@ -4,14 +4,17 @@ import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from geounet.errors import ConfigError
+from geounet.memory import release
 from geounet.vector.arcs import OWNER, TWIN, Coverage
 from geounet.vector.holes import fill_holes
 from geounet.vector.polygons import Polygons
 from geounet.vector.refit import SCALE, refit
+from geounet.vector.shelf import Shelf
 from geounet.vector.sieve import sieve
 from geounet.vector.simplify import simplify_borders
 from geounet.vector.smooth import smooth_borders
@@ -26,8 +29,8 @@ CHUNK = 512
 class Cleaner:
     """Clean polygons as they come out of a :class:`~geounet.vector.polygonize.Polygonizer`.
 
-    A polygon can be cleaned once all of its neighbours are there. All batches are held until
-    :meth:`finish`, unless there is nothing to do: then they pass straight through.
+    A polygon can be cleaned once all of its neighbours are there. All batches are laid aside on the
+    disk until :meth:`finish`, unless there is nothing to do: then they pass straight through.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Cleaner:
         squared: Collection[int] = (),
         smoothed: Collection[int] = (),
         min_hole: float = 0.0,
+        folder: Path | None = None,
     ) -> None:
         """
         Args:
@@ -46,6 +50,7 @@ class Cleaner:
             squared: ids of the classes whose outlines get right angles, see ``square``.
             smoothed: ids of the classes whose outlines are rounded, see ``smooth``.
             min_hole: holes with fewer pixels are filled, see ``fill_holes``.
+            folder: where the batches are laid aside, see ``Shelf``.
         """
         if not tolerance >= 0:
             raise ConfigError(f"simplification tolerance {tolerance} must be >= 0 pixels")
@@ -61,23 +66,34 @@ class Cleaner:
         self._min_hole = min_hole
         small = any(pixels > 1 for pixels in [*min_pixels.values(), min_hole])
         self._idle = tolerance == 0 and not (small or self._squared or self._smoothed)
-        self._held: list[Polygons] = []
+        self._shelf = Shelf(folder)
 
     def push(self, polygons: Polygons) -> Polygons:
         """Add a batch; returns the polygons that are clean."""
         if self._idle:
             return polygons
         if len(polygons):
-            self._held.append(polygons)
+            self._shelf.append(polygons)
         return Polygons.empty()
 
     def finish(self) -> Polygons:
         """The polygons that are left, in the polygonizer's order."""
-        polygons = Polygons.concat(self._held)
-        self._held = []
-        polygons = fill_holes(sieve(polygons, self._min_pixels), self._min_hole)
+        polygons = fill_holes(sieve(self._shelf.take(), self._min_pixels), self._min_hole)
         if not len(polygons):
             return polygons
+        coverage = self._squared_coverage(polygons)
+        # Only the borders are needed from here on, and they are a fraction of the exact polygons.
+        del polygons
+        coverage = coverage.without_exact_points()
+        release()
+        if self._tolerance:
+            coverage = simplify_borders(coverage, self._tolerance)
+        if self._smoothed:
+            coverage = smooth_borders(coverage, self._smoothed)
+        return coverage.polygons()
+
+    def _squared_coverage(self, polygons: Polygons) -> Coverage:
+        """The borders, those of buildings squared."""
         finer = np.isin(polygons.class_id, self._squared + self._smoothed).any()
         coverage = _with_edge_kept(Coverage.of(polygons, SCALE if finer else 1))
         inland = np.ones(len(polygons), bool)
@@ -85,11 +101,11 @@ class Cleaner:
         rows = np.flatnonzero(np.isin(polygons.class_id, self._squared) & inland)
         if len(rows):
             coverage = _with_squared(coverage, rows, max(self._tolerance, LEAST_SQUARING))
-        if self._tolerance:
-            coverage = simplify_borders(coverage, self._tolerance)
-        if self._smoothed:
-            coverage = smooth_borders(coverage, self._smoothed)
-        return coverage.polygons()
+        return coverage
+
+    def close(self) -> None:
+        """Drop what has not been finished."""
+        self._shelf.close()
 
 
 def _edge_owners(coverage: Coverage) -> np.ndarray:

@@ -59,7 +59,7 @@ def simplify_borders(coverage: Coverage, tolerance: float, threads: int | None =
     free = np.flatnonzero(~coverage.fixed)
     least = _least(coverage)
     shift = CELL + coverage.scale.bit_length() - 1
-    index = index_vertices(coverage.points, coverage.offsets, shift)
+    index = index_vertices(coverage.points, shift)
     keep = np.repeat(coverage.fixed, np.diff(coverage.offsets))
     threads = threads or min(os.cpu_count() or 1, 8)
 
@@ -93,12 +93,13 @@ def _least(coverage: Coverage) -> NDArray[np.uint8]:
 
 
 @njit(cache=True, nogil=True)
-def index_vertices(points: Ints, offsets: Longs, shift: int) -> tuple[Ints, Longs, int, int, int]:
+def index_vertices(points: Ints, shift: int) -> tuple[Ints, Longs, int, int, int]:
     """Sort the vertices of all borders into square cells of ``2**shift`` steps.
 
     Returns:
-        Vertices int32 (n, 4): x, y, border, position in ``points``, cell by cell; offsets int64
-        (cells + 1,); cells per row, and the first column and row of cells.
+        Vertices int32 (n, 2), cell by cell: place in the cell as y << 16 | x, and position in
+        ``points``; offsets int64 (cells + 1,); cells per row, and the first column and row of
+        cells.
     """
     left = right = points[0, 0] >> shift
     top = bottom = points[0, 1] >> shift
@@ -111,14 +112,13 @@ def index_vertices(points: Ints, offsets: Longs, shift: int) -> tuple[Ints, Long
         cells[((points[k, 1] >> shift) - top) * columns + (points[k, 0] >> shift) - left + 2] += 1
     for cell in range(1, cells.size):
         cells[cell] += cells[cell - 1]
-    entries = np.empty((points.shape[0], 4), np.int32)
-    for border in range(offsets.size - 1):
-        for k in range(offsets[border], offsets[border + 1]):
-            cell = ((points[k, 1] >> shift) - top) * columns + (points[k, 0] >> shift) - left + 1
-            place = cells[cell]
-            entries[place, 0], entries[place, 1] = points[k, 0], points[k, 1]
-            entries[place, 2], entries[place, 3] = border, k
-            cells[cell] += 1
+    entries = np.empty((points.shape[0], 2), np.int32)
+    rest = (1 << shift) - 1
+    for k in range(points.shape[0]):
+        cell = ((points[k, 1] >> shift) - top) * columns + (points[k, 0] >> shift) - left + 1
+        entries[cells[cell], 0] = (points[k, 1] & rest) << 16 | (points[k, 0] & rest)
+        entries[cells[cell], 1] = k
+        cells[cell] += 1
     return entries, cells[:-1], columns, left, top
 
 
@@ -239,8 +239,9 @@ def is_blocked(
                 continue
             cell = (row - top) * columns + column - left
             for k in range(cells[cell], cells[cell + 1]):
-                x, y = np.int64(entries[k, 0]), np.int64(entries[k, 1])
-                if x < x0 or x > x1 or y < y0 or y > y1 or i <= entries[k, 3] <= j:
+                x = np.int64((column << shift) + (entries[k, 0] & 0xFFFF))
+                y = np.int64((row << shift) + (entries[k, 0] >> 16))
+                if x < x0 or x > x1 or y < y0 or y > y1 or i <= entries[k, 1] <= j:
                     continue
                 if (x == ax and y == ay) or (x == bx and y == by):
                     continue  # the same node in another border

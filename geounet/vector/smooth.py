@@ -48,7 +48,7 @@ def smooth_borders(coverage: Coverage, classes: Collection[int]) -> Coverage:
         points, offsets, corners = subdivide(
             coverage.points, coverage.offsets, rounded, rings, reach
         )
-        keep = cut_corners(points, corners, *index_vertices(points, offsets, shift), shift)
+        keep = cut_corners(points, corners, *index_vertices(points, shift), shift)
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])
         coverage = replace(coverage, points=points[keep], offsets=before[offsets])
     return coverage
