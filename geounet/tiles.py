@@ -41,6 +41,13 @@ class Window:
         """One past the last column."""
         return self.col + self.width
 
+    def intersection(self, other: "Window") -> "Window | None":
+        """The pixels that both hold; None if there are none."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height = min(self.row_end, other.row_end) - row
+        width = min(self.col_end, other.col_end) - col
+        return Window(row, col, height, width) if height > 0 and width > 0 else None
+
     @property
     def pixels(self) -> int:
         """Number of pixels."""
@@ -61,18 +68,21 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGrid(Sequence[Tile]):
-    """A partition of a ``height`` x ``width`` raster into tiles, in row-major order."""
+    """A partition of a raster, or of a window of it, into tiles, in row-major order."""
 
     height: int
-    """Rows of the raster, >= 1."""
+    """Rows to cover, >= 1."""
     width: int
-    """Columns of the raster, >= 1."""
+    """Columns to cover, >= 1."""
     core: tuple[int, int]
     """Rows and columns of a core; multiples of ``stride``."""
     margin: int
     """Context on every side of a core, in pixels; a multiple of ``stride``, may be 0."""
     stride: int = 1
     """The network's total downsampling factor."""
+    origin: tuple[int, int] = (0, 0)
+    """Row and column of the raster's pixel where the first core begins; multiples of ``stride``,
+    so that pooling cells lie as they do when the whole raster is covered."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -83,6 +93,8 @@ class TileGrid(Sequence[Tile]):
             ("core height", self.core[0], 1),
             ("core width", self.core[1], 1),
             ("margin", self.margin, 0),
+            ("first row", self.origin[0], 0),
+            ("first column", self.origin[1], 0),
         ):
             if value < least or value % self.stride:
                 raise ConfigError(
@@ -108,12 +120,13 @@ class TileGrid(Sequence[Tile]):
         if not 0 <= index < len(self):
             raise IndexError(f"tile {index} of {len(self)}")
         row, col = divmod(index, self.shape[1])
-        top, left = row * self.core[0], col * self.core[1]
+        down, right = row * self.core[0], col * self.core[1]
+        top, left = self.origin[0] + down, self.origin[1] + right
         core = Window(
             top,
             left,
-            min(self.core[0], self.height - top),
-            min(self.core[1], self.width - left),
+            min(self.core[0], self.height - down),
+            min(self.core[1], self.width - right),
         )
         return Tile(index, core, Window(top - self.margin, left - self.margin, *self.patch_shape))
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import typer
 
@@ -58,6 +58,15 @@ def thresholds(texts: list[str]) -> tuple[tuple[str, float | None], ...]:
             raise typer.BadParameter(f"class {name!r} is named twice", param_hint="--threshold")
         result[name] = limit
     return tuple(result.items())
+
+
+def choice(text: str | None, allowed: Any, option: str) -> Any:
+    """``text`` if it is one of the words of the Literal ``allowed``; None stays None."""
+    if text is not None and text not in get_args(allowed):
+        raise typer.BadParameter(
+            f"{text!r} is none of {', '.join(get_args(allowed))}", param_hint=option
+        )
+    return text
 
 
 def margin(text: str) -> int | Literal["auto", "exact"]:

@@ -130,6 +130,15 @@ def segment(
             help="Context around a tile's core, in pixels.",
         ),
     ] = "auto",
+    merge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="crop|blend",
+            rich_help_panel=_RUN,
+            help="One owner per pixel, or overlaps weighted together."
+            " Default: crop; blend for networks that pool globally.",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:N or mps.")
     ] = "auto",
@@ -159,6 +168,7 @@ def segment(
     from geounet.jobs.options import OutputOptions
     from geounet.jobs.plan import SegmentOptions
     from geounet.jobs.segment import segment_scenes
+    from geounet.jobs.tiling import Merge
     from geounet.model.bundle import load_bundle
     from geounet_cli import parse
     from geounet_cli.progress import console_listener
@@ -167,6 +177,7 @@ def segment(
         bidx=parse.bands(bidx),
         tile_size=tile_size,
         margin=parse.margin(margin),
+        merge=parse.choice(merge, Merge, "--merge"),
         resolution=parse.resolution(resolution),
         device=device,
         precision=precision,

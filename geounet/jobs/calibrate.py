@@ -9,8 +9,9 @@ import numpy as np
 from geounet.decision import decision_for
 from geounet.errors import ConfigError, ModelError
 from geounet.jobs.merge import RowAssembler
-from geounet.jobs.plan import PROMISE, SegmentOptions, make_plan
+from geounet.jobs.plan import SegmentOptions, make_plan
 from geounet.jobs.predict import Work, segment_tiles
+from geounet.jobs.tiling import PROMISE
 from geounet.legend import NODATA_ID
 from geounet.model.bundle import ModelBundle, save_bundle
 from geounet.model.runtime import runtime_for
@@ -54,15 +55,15 @@ def _mask_rows(
     width = round_up(spec.reach, spec.stride) if margin == "exact" else int(margin)
     # An exact margin may need an apron on top where the scene is resampled; one stride covers it.
     tile = CORE + 2 * (width + (spec.stride if margin == "exact" else 0))
-    chosen = replace(options, margin=margin, tile_size=tile)  # type: ignore[arg-type]
+    chosen = replace(options, margin=margin, tile_size=tile, merge="crop")  # type: ignore[arg-type]
     plan = make_plan(scene, spec, chosen)
     work = Work(plan, bundle, decision_for(spec.legend, thresholds=spec.thresholds))
     runtime = runtime_for(bundle, plan.hardware)
-    assembler = RowAssembler(scene.width, plan.grid.shape[1])
+    assembler = RowAssembler(plan.region, plan.grid.shape[1])
     for batch in plan.batches():
         for piece in segment_tiles(work, batch, runtime):
-            for mask, _ in assembler.add(piece):
-                yield mask
+            for strip in assembler.add(piece):
+                yield strip.mask
 
 
 def calibrated(

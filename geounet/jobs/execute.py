@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, wait
 
 from geounet.errors import ConfigError, GeounetError
 
@@ -63,34 +63,50 @@ def in_flight(client: Client) -> int:
 
 
 def windowed(
-    client: Client, function: Callable[[Any, Item], Result], shared: Any, items: Iterable[Item]
+    client: Client,
+    function: Callable[[Any, Item], Result],
+    shared: Any,
+    items: Iterable[Item],
+    ordered: bool = False,
 ) -> Iterator[Result]:
-    """``function(shared, item)`` for every item, in the order of completion.
+    """``function(shared, item)`` for every item, with a bounded number submitted at a time.
 
     ``shared`` travels to each worker once. Each result is released as soon as it is here, so
     neither the scheduler nor a worker holds more than the tasks in flight, and a worker that dies
     costs only those. The first error stops the rest and is raised.
+
+    Args:
+        client: from :func:`dask_client`.
+        function: what to do; importable by the workers.
+        shared: its first argument.
+        items: its second arguments.
+        ordered: whether results come in the order of the items, else in that of completion. A slow
+            item then holds up the next ones, so no more results wait than are in flight.
     """
     common = client.scatter(shared, broadcast=True, hash=False)
     waiting = iter(items)
-    running = as_completed()
+    running: list[Future[Any]] = []  # in the order of the items
 
-    def submit(item: Item) -> None:
-        running.add(client.submit(_guarded, function, common, item, pure=False))
+    def submit(count: int) -> None:
+        for item in islice(waiting, count):
+            running.append(client.submit(_guarded, function, common, item, pure=False))
 
     try:
-        for item in islice(waiting, in_flight(client)):
-            submit(item)
-        for future in running:
+        submit(in_flight(client))
+        while running:
+            future = running[0]
+            if not ordered:
+                wait(running, return_when="FIRST_COMPLETED")
+                future = next(item for item in running if item.done())
             result: Result | _Failure = future.result()
+            running.remove(future)
             future.release()
             if isinstance(result, _Failure):
                 raise result.error
-            for item in islice(waiting, 1):
-                submit(item)
+            submit(1)
             yield result
     finally:
-        for future in list(running.futures):
+        for future in running:
             future.cancel()
         common.release()
 

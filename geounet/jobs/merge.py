@@ -1,11 +1,32 @@
-"""Assemble pieces, in whatever order they arrive, into complete rows from top to bottom."""
+"""Assemble what tiles give into complete rows of the scene, from top to bottom."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from geounet.jobs.predict import Piece
+from geounet.jobs.predict import Piece, Share, Work
+from geounet.tiles import Window
+
+_CHUNK_BYTES = 32 << 20
+
+
+class Strip(NamedTuple):
+    """Finished rows over the whole width of the region."""
+
+    mask: np.ndarray
+    """uint8 ``(rows, width)``, class ids; 255 without data."""
+    confidence: np.ndarray
+    """uint8 ``(rows, width)``: the class's probability times 255."""
+
+
+class Assembler(Protocol):
+    """Takes what a tile gave, a Piece or a Share, and yields the rows that are complete with it."""
+
+    def add(self, part: Any) -> Iterator[Strip]:
+        """Take a tile's part."""
+        ...
 
 
 @dataclass
@@ -13,42 +34,113 @@ class _Band:
     """A row of tiles in the making; the arrays appear with the first piece that has pixels."""
 
     missing: int
-    mask: np.ndarray | None = None
-    confidence: np.ndarray | None = None
+    strip: Strip | None = None
 
 
 class RowAssembler:
-    """Holds the rows of tiles that are begun and not yet complete.
+    """Holds the rows of tiles that are begun and not yet complete; takes pieces in any order.
 
     Work is handed out in row-major order with a bounded number in flight, so only a few rows of
     tiles are open at a time whatever the size of the scene.
     """
 
-    def __init__(self, width: int, tile_cols: int) -> None:
-        """Rows of ``width`` scene pixels, made of ``tile_cols`` tiles each."""
-        self._width = width
+    def __init__(self, region: Window, tile_cols: int) -> None:
+        """Rows of the scene's ``region``, made of ``tile_cols`` tiles each."""
+        self._region = region
         self._tile_cols = tile_cols
         self._open: dict[int, _Band] = {}
         self._next = 0
 
-    def add(self, piece: Piece) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Take a piece; yield each row of tiles that is now complete and next in order.
-
-        Yields:
-            mask and confidence, uint8 ``(rows, width)``.
-        """
-        number = piece.index // self._tile_cols
+    def add(self, part: Piece) -> Iterator[Strip]:
+        """Take a piece; yield each row of tiles that is now complete and next in order."""
+        number = part.index // self._tile_cols
         band = self._open.setdefault(number, _Band(self._tile_cols))
         band.missing -= 1
-        if piece.window is not None:
-            if band.mask is None or band.confidence is None:
-                band.mask = np.empty((piece.window.height, self._width), dtype=np.uint8)
-                band.confidence = np.empty_like(band.mask)
-            columns = slice(piece.window.col, piece.window.col_end)
-            band.mask[:, columns] = piece.mask
-            band.confidence[:, columns] = piece.confidence
+        if part.window is not None:
+            if band.strip is None:
+                empty = np.empty((part.window.height, self._region.width), dtype=np.uint8)
+                band.strip = Strip(empty, np.empty_like(empty))
+            left = part.window.col - self._region.col
+            columns = slice(left, left + part.window.width)
+            band.strip.mask[:, columns] = part.mask
+            band.strip.confidence[:, columns] = part.confidence
         while self._next in self._open and not self._open[self._next].missing:
             done = self._open.pop(self._next)
             self._next += 1
-            if done.mask is not None and done.confidence is not None:
-                yield done.mask, done.confidence
+            if done.strip is not None:
+                yield done.strip
+
+
+class BlendAssembler:
+    """Adds up weighted probabilities; takes the shares of tiles in the order of their indices.
+
+    The order is fixed because floating-point sums depend on it: so the mask does not depend on the
+    number of workers. The sums of one row of tiles are held, and the rows above them that the next
+    step still needs.
+    """
+
+    def __init__(self, work: Work) -> None:
+        """Start above the first row of the region that ``work`` segments."""
+        self._work = work
+        plan = work.plan
+        grid, apron = plan.grid, plan.work.apron
+        rows = min(grid.height, grid.patch_shape[0] + 2 * apron)
+        self._sums = np.zeros((len(work.decision.ids), rows, grid.width), dtype=np.float32)
+        self._top = grid.origin[0]  # working row of the first row of sums
+        self._known: list[np.ndarray] = []
+        self._row = plan.region.row  # next scene row to finish
+
+    def add(self, part: Share) -> Iterator[Strip]:
+        """Take the next share; yield the rows that are complete with it."""
+        plan = self._work.plan
+        left = part.inside.col - plan.grid.origin[1]
+        down = part.inside.row - self._top
+        if part.weighted is not None:
+            self._sums[:, down : down + part.inside.height, left : left + part.inside.width] += (
+                part.weighted
+            )
+        row, col = divmod(part.index, plan.grid.shape[1])
+        if part.window is not None:
+            if part.window.col == plan.region.col:
+                shape = (part.window.height, plan.region.width)
+                self._known.append(np.empty(shape, dtype=bool))
+            start = part.window.col - plan.region.col
+            self._known[-1][:, start : start + part.window.width] = part.known
+        if col == plan.grid.shape[1] - 1:
+            yield from self._finish_row(row)
+
+    def _finish_row(self, row: int) -> Iterator[Strip]:
+        """All shares of a row of tiles are in: finish what later rows do not add to."""
+        plan = self._work.plan
+        grid, apron = plan.grid, plan.work.apron
+        last = row == grid.shape[0] - 1
+        whole = grid.origin[0] + min(grid.height, (row + 1) * grid.core[0] - grid.margin)
+        end = plan.region.row_end
+        if not last:
+            end = min(end, plan.work.rows.owned(0, max(0, whole - apron))[1])
+        while self._row < end:
+            width = plan.region.width
+            count = max(1, _CHUNK_BYTES // (4 * len(self._sums) * width))
+            target = Window(self._row, plan.region.col, min(count, end - self._row), width)
+            field = plan.work.to_scene(self._sums, self._top, grid.origin[1], target)
+            known = self._take_known(target.height)
+            self._row += target.height
+            yield Strip(*self._work.decision.decide(field, known))
+        keep = max(self._top, whole - 2 * apron)
+        if not last and keep > self._top:
+            kept = self._sums.shape[1] - (keep - self._top)
+            self._sums[:, :kept] = self._sums[:, keep - self._top :]
+            self._sums[:, kept:] = 0
+            self._top = keep
+
+    def _take_known(self, count: int) -> np.ndarray:
+        rows = np.concatenate(self._known)
+        self._known = [rows[count:]]
+        return rows[:count]
+
+
+def assembler_for(work: Work) -> Assembler:
+    """The assembler for what the workers give."""
+    if work.plan.merge == "blend":
+        return BlendAssembler(work)
+    return RowAssembler(work.plan.region, work.plan.grid.shape[1])

@@ -10,20 +10,17 @@ import psutil
 from geounet.bands import Stretch, percentile_stretch
 from geounet.decision import check_thresholds
 from geounet.errors import ConfigError, SceneError
+from geounet.jobs.tiling import Margin, Merge, Sides, Tiling, choose_tiling
 from geounet.model.runtime import Hardware, resolve_hardware
 from geounet.model.spec import ModelSpec
 from geounet.raster.scene import Scene, choose_bands, open_scene, read_window
 from geounet.raster.workgrid import WorkGrid
-from geounet.tiles import TileGrid, Window, balanced_core, round_up
+from geounet.tiles import TileGrid, Window
 
 BASE_BYTES = 600 << 20
 """Resident memory of the interpreter, torch and the geospatial libraries, as measured."""
-PROMISE = 1e-4
-"""Share of pixels that the default margin may change against the exact one."""
 MAX_SCALE = 16.0
 """Scenes are not enlarged or reduced by more than this."""
-MAX_SIDE = 2560
-"""Largest patch side in pixels: beyond it, larger tiles save little and delay the first rows."""
 _STRETCH_WINDOWS = 8
 _WEIGHT = {"float64": 2.0, "float32": 1.0, "bfloat16": 0.6, "float16": 0.6}
 # Memory of a forward relative to float32; autocast keeps some tensors wide.
@@ -37,8 +34,10 @@ class SegmentOptions:
     """1-based scene bands for the model's bands; empty: by colour interpretation or order."""
     tile_size: int | None = None
     """Side of a patch, margins included, in working pixels; None: from the memory budget."""
-    margin: int | Literal["auto", "exact"] = "auto"
+    margin: Margin = "auto"
     """Context around a core in working pixels; ``exact``: the network's receptive radius."""
+    merge: Merge | None = None
+    """How patches become one field; None: by the network."""
     resolution: float | Literal["scene", "model"] = "model"
     """Ground sample distance in metres that the network works at."""
     device: str = "auto"
@@ -77,6 +76,8 @@ class Plan:
     """1-based scene bands, in the model's order."""
     stretch: Stretch
     """Scene values that become 0 and 1."""
+    region: Window
+    """The scene pixels that are segmented."""
     work: WorkGrid
     """The grid that the network works on."""
     grid: TileGrid
@@ -87,10 +88,17 @@ class Plan:
     """Tiles per forward pass."""
     resolution: float | None
     """Ground sample distance of the working grid in metres; None if unknown."""
+    merge: Merge
+    """How patches become one field."""
     promise: str
-    """What the margin guarantees, in words."""
+    """How the mask relates to one forward pass over the whole scene, in words."""
     expected_bytes: int
     """Estimated peak resident memory."""
+
+    def owned(self, core: Window) -> Window | None:
+        """The scene pixels of the region that a core of the working grid owns, if any."""
+        window = self.work.scene_window(core)
+        return window and window.intersection(self.region)
 
     def batches(self) -> list[tuple[int, ...]]:
         """Tile indices, neighbours together, in the order of the rows."""
@@ -129,26 +137,37 @@ def make_plan(scene: Scene, spec: ModelSpec, options: SegmentOptions) -> Plan:
     hardware = resolve_hardware(options.device, options.precision)
     budget = options.memory or min(4 << 30, psutil.virtual_memory().total // 4)
     pixel_bytes = int(spec.bytes_per_pixel * _WEIGHT[hardware.precision])
-    side = _largest_side(spec, options, pixel_bytes, budget)
-    tiling = _tiling(work, spec, options, side)
+    sides = Sides(options.tile_size, math.isqrt(budget // pixel_bytes))
+    tiling = choose_tiling(work, spec, options.margin, options.merge, sides)
     grid = TileGrid(*work.shape, tiling.core, tiling.margin, spec.stride)
-    patch_bytes = grid.patch_shape[0] * grid.patch_shape[1] * pixel_bytes
+    patch_pixels = grid.patch_shape[0] * grid.patch_shape[1]
+    patch_bytes = patch_pixels * (pixel_bytes + _waiting_bytes(tiling, spec))
     batch = options.batch or max(1, min(16, len(grid), budget // patch_bytes))
     if batch < 1:
         raise ConfigError(f"batch {batch} must be at least 1")
     band_rows = math.ceil(tiling.core[0] * work.rows.step) + 1
+    band_bytes = 6 * band_rows * scene.width
+    if tiling.merge == "blend":
+        band_bytes += 4 * len(spec.legend) * grid.patch_shape[0] * grid.width
     return Plan(
         scene=scene,
         bands=bands,
         stretch=scene_stretch(scene, bands, spec),
+        region=Window(0, 0, *scene.shape),
         work=work,
         grid=grid,
         hardware=hardware,
         batch=batch,
         resolution=resolution,
+        merge=tiling.merge,
         promise=tiling.promise,
-        expected_bytes=BASE_BYTES + batch * patch_bytes + 6 * band_rows * scene.width,
+        expected_bytes=BASE_BYTES + batch * patch_bytes + band_bytes,
     )
+
+
+def _waiting_bytes(tiling: Tiling, spec: ModelSpec) -> int:
+    """Bytes per pixel of the patches that wait to be blended while others are computed."""
+    return 4 * 4 * len(spec.legend) if tiling.merge == "blend" else 0
 
 
 def scene_stretch(scene: Scene, bands: tuple[int, ...], spec: ModelSpec) -> Stretch:
@@ -199,81 +218,3 @@ def _working_grid(
     if wanted == "model" and abs(factor - 1) < 0.05:
         return WorkGrid.scaled(*scene.shape, 1.0), gsd
     return WorkGrid.scaled(*scene.shape, factor), target
-
-
-@dataclass(frozen=True)
-class _Tiling:
-    """A choice of margin and core, and what it guarantees."""
-
-    margin: int
-    core: tuple[int, int]
-    promise: str
-
-
-_IDENTICAL = "identical to whole-scene inference"
-
-
-def _tiling(work: WorkGrid, spec: ModelSpec, options: SegmentOptions, side: int) -> _Tiling:
-    """Margin and core for patches of at most ``side`` pixels a side.
-
-    With margin ``auto`` the smallest margin is taken that keeps the promise for its core. The share
-    of changed pixels is that of the pixels near a tile's border, so it falls with the core's size:
-    the measured share is scaled by the measured core over the core at hand.
-    """
-    exact = round_up(spec.reach + work.apron, spec.stride)
-    if options.margin == "exact" or (spec.shrink and options.margin == "auto"):
-        if not spec.exact:
-            raise ConfigError(
-                f"model {spec.name!r} pools over its whole input, so no margin is exact;"
-                " use --margin auto"
-            )
-        return _Tiling(exact, _core(work, exact, spec.stride, side), _IDENTICAL)
-    if options.margin != "auto":
-        if options.margin < 0:
-            raise ConfigError(f"margin {options.margin} must not be negative")
-        margin = round_up(options.margin, spec.stride)
-        if spec.shrink and margin < exact:
-            raise ConfigError(
-                f"margin {options.margin}: the unpadded convolutions of model {spec.name!r} need at"
-                f" least {exact}; use --margin auto"
-            )
-        identical = spec.exact and margin >= exact
-        core = _core(work, margin, spec.stride, side)
-        return _Tiling(margin, core, _IDENTICAL if identical else "as asked for")
-    for margin, share in spec.margin_curve:
-        if margin >= exact or side - 2 * margin < spec.stride:
-            break
-        height, width = core = _core(work, margin, spec.stride, side)
-        expected = share * spec.calibration_core * (1 / height + 1 / width) / 2
-        if expected <= PROMISE:
-            return _Tiling(margin, core, f"at most {PROMISE:.0e} of the pixels differ")
-    if spec.exact and side - 2 * exact >= spec.stride and exact <= max(spec.margin, side // 4):
-        return _Tiling(exact, _core(work, exact, spec.stride, side), _IDENTICAL)
-    core = _core(work, spec.margin, spec.stride, side)
-    return _Tiling(spec.margin, core, "approximate")
-
-
-def _core(work: WorkGrid, margin: int, stride: int, side: int) -> tuple[int, int]:
-    """The most even cores whose patches have at most ``side`` pixels a side."""
-    largest = side - 2 * margin
-    if largest < stride:
-        raise ConfigError(
-            f"tile size {side} leaves no core inside margins of {margin};"
-            f" use at least {2 * margin + stride}"
-        )
-    return (
-        balanced_core(work.shape[0], largest, stride),
-        balanced_core(work.shape[1], largest, stride),
-    )
-
-
-def _largest_side(spec: ModelSpec, options: SegmentOptions, pixel_bytes: int, budget: int) -> int:
-    """Side of the largest patch: the tile size, or what the memory budget allows."""
-    if options.tile_size is not None:
-        return round_up(options.tile_size, spec.stride)
-    least = 2 * spec.margin + spec.stride
-    if options.margin == "exact" or (spec.shrink and options.margin == "auto"):
-        least = 2 * round_up(spec.reach, spec.stride) + 2 * spec.stride
-    elif options.margin != "auto":
-        least = 2 * round_up(options.margin, spec.stride) + spec.stride
-    return max(least, min(MAX_SIDE, math.isqrt(budget // pixel_bytes)) // spec.stride * spec.stride)

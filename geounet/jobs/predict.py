@@ -1,10 +1,12 @@
-"""What a worker does with a batch of tiles: read, normalise, forward, trim, choose a class."""
+"""What a worker does with a batch of tiles: read, normalise, forward, and its share of merging."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from geounet.bands import normalise
+from geounet.blend import BlendWeights
 from geounet.decision import Decision
 from geounet.jobs.plan import Plan
 from geounet.legend import NODATA_ID
@@ -17,7 +19,7 @@ from geounet.tiles import Tile, Window
 
 @dataclass(frozen=True)
 class Piece:
-    """A tile's share of the mask, on the scene's grid."""
+    """A tile's share of the mask, on the scene's grid, where every pixel has one owner."""
 
     index: int
     """The tile's index."""
@@ -30,6 +32,23 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A tile's share of the probabilities, on the working grid, where patches are blended."""
+
+    index: int
+    """The tile's index."""
+    window: Window | None
+    """The scene pixels that the tile's core owns; None where a fine working grid leaves it none."""
+    known: np.ndarray
+    """bool ``(height, width)`` of ``window``: where the scene has data."""
+    inside: Window
+    """The working pixels that the patch contributes to."""
+    weighted: np.ndarray | None
+    """float32 ``(classes, height, width)`` of ``inside``: probabilities times the patch's weights;
+    None where the patch holds no data."""
+
+
+@dataclass(frozen=True)
 class Work:
     """What all batches of a scene share; sent to every worker once."""
 
@@ -38,9 +57,11 @@ class Work:
     decision: Decision
 
 
-def predict_batch(work: Work, indices: tuple[int, ...]) -> list[Piece]:
-    """Segment the tiles ``indices`` of the plan's grid with the process's runtime."""
+def predict_batch(work: Work, indices: tuple[int, ...]) -> list[Piece] | list[Share]:
+    """Predict the tiles ``indices`` of the plan's grid with the process's runtime."""
     runtime = runtime_for(work.bundle, work.plan.hardware)
+    if work.plan.merge == "blend":
+        return share_tiles(work, indices, runtime)
     return segment_tiles(work, indices, runtime)
 
 
@@ -49,28 +70,72 @@ def segment_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> lis
 
     Tiles whose core holds no valid pixel do not reach the network.
     """
-    plan, spec = work.plan, work.bundle.spec
+    plan = work.plan
     tiles = [plan.grid[index] for index in indices]
-    windows = [plan.work.scene_window(tile.core) for tile in tiles]
+    windows = [plan.owned(tile.core) for tile in tiles]
     patches: list[np.ndarray] = []
-    valids: list[np.ndarray | None] = []
+    knowns: list[np.ndarray] = []
     with open_scene(plan.scene) as dataset:
         for tile, window in zip(tiles, windows, strict=True):
-            valids.append(None)
-            if window is None:
-                continue
-            known = read_valid(dataset, window, plan.bands)
-            if known.any():
-                valids[-1] = known
-                data, valid = plan.work.read(dataset, tile.patch, plan.bands)
-                patches.append(normalise(data, valid, plan.stretch, spec.mean, spec.std))
+            knowns.append(_known(work, dataset, window))
+            if knowns[-1].any():
+                patches.append(_read_patch(work, dataset, tile)[0])
     probabilities = iter(runtime.predict(np.stack(patches)) if patches else ())
     return [
-        _blank(tile, window)
-        if window is None or known is None
-        else _decide(work, tile, window, next(probabilities), known)
-        for tile, window, known in zip(tiles, windows, valids, strict=True)
+        _decide(work, tile, window, next(probabilities), known)
+        if window is not None and known.any()
+        else _blank(tile, window)
+        for tile, window, known in zip(tiles, windows, knowns, strict=True)
     ]
+
+
+def share_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[Share]:
+    """Weighted probabilities of tiles with a given runtime.
+
+    Patches that hold no valid pixel do not reach the network; what they would add to lies under
+    nodata only.
+    """
+    plan = work.plan
+    lost = work.bundle.spec.shrink
+    weights = BlendWeights(plan.grid, lost)
+    tiles = [plan.grid[index] for index in indices]
+    windows = [plan.owned(tile.core) for tile in tiles]
+    patches: list[np.ndarray] = []
+    empty: list[bool] = []
+    knowns: list[np.ndarray] = []
+    with open_scene(plan.scene) as dataset:
+        for tile, window in zip(tiles, windows, strict=True):
+            knowns.append(_known(work, dataset, window))
+            patch, valid = _read_patch(work, dataset, tile)
+            empty.append(not valid.any())
+            if valid.any():
+                patches.append(patch)
+    probabilities = iter(runtime.predict(np.stack(patches)) if patches else ())
+    shares = []
+    for tile, window, known, blank in zip(tiles, windows, knowns, empty, strict=True):
+        inside = weights.inside(tile.index)
+        top = inside.row - tile.patch.row - lost
+        left = inside.col - tile.patch.col - lost
+        weighted = None
+        if not blank:
+            field = trim(next(probabilities), top, left, inside.height, inside.width)
+            weighted = field * weights.of(tile.index)
+        shares.append(Share(tile.index, window, known, inside, weighted))
+    return shares
+
+
+def _known(work: Work, dataset: Any, window: Window | None) -> np.ndarray:
+    """Where the scene has data in a window."""
+    if window is None:
+        return np.zeros((0, 0), dtype=bool)
+    return read_valid(dataset, window, work.plan.bands)
+
+
+def _read_patch(work: Work, dataset: Any, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
+    """What the network sees of a tile, and where the scene has data there."""
+    plan, spec = work.plan, work.bundle.spec
+    data, valid = plan.work.read(dataset, tile.patch, plan.bands)
+    return normalise(data, valid, plan.stretch, spec.mean, spec.std), valid
 
 
 def _blank(tile: Tile, window: Window | None) -> Piece:
@@ -81,11 +146,11 @@ def _blank(tile: Tile, window: Window | None) -> Piece:
 def _decide(
     work: Work, tile: Tile, window: Window, probabilities: np.ndarray, known: np.ndarray
 ) -> Piece:
-    """Trim the margin, go to the scene's grid, take the likeliest class."""
-    grid, apron = work.plan.grid, work.plan.work.apron
-    top, left = max(0, tile.core.row - apron), max(0, tile.core.col - apron)
-    bottom = min(grid.height, tile.core.row_end + apron)
-    right = min(grid.width, tile.core.col_end + apron)
+    """Trim the margin, go to the scene's grid, decide on a class."""
+    grid = work.plan.work
+    top, left = max(0, tile.core.row - grid.apron), max(0, tile.core.col - grid.apron)
+    bottom = min(grid.shape[0], tile.core.row_end + grid.apron)
+    right = min(grid.shape[1], tile.core.col_end + grid.apron)
     lost = work.bundle.spec.shrink
     field = trim(
         probabilities,
@@ -94,6 +159,5 @@ def _decide(
         bottom - top,
         right - left,
     )
-    field = work.plan.work.to_scene(field, top, left, window)
-    mask, confidence = work.decision.decide(field, known)
-    return Piece(tile.index, window, mask, confidence)
+    field = grid.to_scene(field, top, left, window)
+    return Piece(tile.index, window, *work.decision.decide(field, known))

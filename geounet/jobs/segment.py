@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from geounet import __version__
 from geounet.decision import decision_for
 from geounet.errors import GeounetError
 from geounet.jobs.execute import windowed
-from geounet.jobs.merge import RowAssembler
+from geounet.jobs.merge import Strip, assembler_for
 from geounet.jobs.options import ClassSummary, OutputOptions, polygon_options
 from geounet.jobs.outputs import (
     RUN_TAG,
@@ -159,10 +157,10 @@ def segment_scene(
             stack.enter_context(maker)
         limits = options.limits(bundle.spec)
         work = Work(plan, bundle, decision_for(bundle.spec.legend, polygons.mapping, limits))
-        for mask, confidence in _rows(work, client, listener):
-            writer.write_rows(mask)
+        for strip in _rows(work, client, listener):
+            writer.write_rows(strip.mask)
             if maker:
-                maker.push(mask, confidence)
+                maker.push(strip.mask, strip.confidence)
         writer.finish()
         if maker:
             maker.finish()
@@ -172,15 +170,14 @@ def segment_scene(
     return Report(uri, outputs, summaries, time.perf_counter() - started, notices=notices)
 
 
-def _rows(
-    work: Work, client: "Client", listener: Listener
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _rows(work: Work, client: "Client", listener: Listener) -> Iterator[Strip]:
     """Finished rows of the scene from top to bottom, computed by the client's workers."""
     plan = work.plan
-    assembler = RowAssembler(plan.scene.width, plan.grid.shape[1])
+    assembler = assembler_for(work)
+    blend = plan.merge == "blend"
     done = 0
     listener.advanced(0, len(plan.grid))
-    for pieces in windowed(client, predict_batch, work, plan.batches()):
+    for pieces in windowed(client, predict_batch, work, plan.batches(), ordered=blend):
         for piece in pieces:
             yield from assembler.add(piece)
         done += len(pieces)

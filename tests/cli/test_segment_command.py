@@ -167,6 +167,7 @@ def test_several_scenes_one_of_them_broken(
         ["s.tif", "--threshold", "building"],
         ["s.tif", "--threshold", "building=2"],
         ["s.tif", "--threshold", "building=0.5", "--threshold", "building=0.6"],
+        ["s.tif", "--merge", "mean"],
         ["s.tif", "--no-such-option"],
     ],
 )
@@ -191,6 +192,14 @@ def test_exact_margin_is_refused_for_networks_that_pool_globally(
     model = brightness_model(folder / "global.safetensors", exact=False)
     assert geounet("segment", folder / "s.tif", "-m", model, "--margin", "exact") == 1
     assert "no margin is exact" in capsys.readouterr().err
+
+
+def test_networks_that_pool_globally_say_so(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = brightness_model(folder / "global.safetensors", exact=False)
+    assert geounet("segment", folder / "s.tif", "-m", model, "--no-polygons") == 0
+    assert "(approximate, the network pools over its whole input)" in capsys.readouterr().out
 
 
 def test_the_mask_carries_the_run(folder: Path) -> None:

@@ -29,12 +29,12 @@ def tiled(plan: Plan, bundle: ModelBundle, order: np.random.Generator | None = N
     batches = plan.batches()
     if order is not None:
         batches = [batches[i] for i in order.permutation(len(batches))]
-    assembler = RowAssembler(plan.scene.width, plan.grid.shape[1])
+    assembler = RowAssembler(plan.region, plan.grid.shape[1])
     rows = [
-        mask
+        strip.mask
         for batch in batches
         for piece in segment_tiles(work, batch, RUNTIME)
-        for mask, _ in assembler.add(piece)
+        for strip in assembler.add(piece)
     ]
     return np.concatenate(rows)
 
