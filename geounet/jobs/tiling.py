@@ -142,7 +142,9 @@ def _blended(work: WorkGrid, spec: ModelSpec, sides: Sides) -> Tiling:
     side = sides.largest(2 * margin + spec.stride, spec.stride)
     # What fits into one patch needs no overlap beyond the context.
     if max(work.shape) + 2 * margin > side:
-        margin = max(margin, spec.shrink + side // 8 // spec.stride * spec.stride)
+        widest = (side - spec.stride) // 2 // spec.stride * spec.stride
+        overlap = side // 8 // spec.stride * spec.stride
+        margin = max(margin, min(widest, spec.shrink + overlap))
     core = _core(work, margin, spec.stride, side)
     return Tiling(margin, core, "blend", BLENDED if spec.exact else POOLS)
 

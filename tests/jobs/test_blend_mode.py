@@ -19,6 +19,7 @@ from geounet.jobs.plan import Plan, SegmentOptions, make_plan
 from geounet.jobs.predict import Share, Work, share_tiles
 from geounet.jobs.segment import segment_scenes
 from geounet.model.bundle import ModelBundle, load_bundle
+from geounet.model.networks import build_network
 from geounet.model.runtime import Hardware, TorchRuntime
 from geounet.raster.scene import describe, open_scene
 from geounet.tiles import Window
@@ -127,6 +128,22 @@ def test_a_constant_field_stays_constant(tmp_path: Path, factor: float) -> None:
     assert mask.shape == (151, 97)
     for share, value in zip(shares, (0.1, 0.6, 0.3), strict=True):
         assert abs(share - value).max() < 1e-6
+
+
+def test_unpadded_networks_blend_to_the_same_field(tmp_path: Path) -> None:
+    """They see true pixels alone, so all patches agree and the mean changes nothing."""
+    spec = spec_for(16, 107, 96, shrink=96, arch="unet-paper", options={"width": 2, "dropout": 0.0})
+    bundle = ModelBundle(spec, b"", "")
+    runtime = TorchRuntime(build_network(spec), Hardware("cpu", "float64"))
+    scene = describe(write_scene(tmp_path / "scene.tif", noise(150, 130)))
+    options = SegmentOptions(tile_size=288, merge="blend", device="cpu", precision="float64")
+    plan = make_plan(scene, spec, options)
+    assert len(plan.grid) > 1
+    assert plan.grid.margin > spec.shrink
+    one = make_plan(scene, spec, replace(options, tile_size=400, margin=96))
+    assert len(one.grid) == 1
+    expected = blended(one, bundle, runtime)[1]
+    np.testing.assert_allclose(blended(plan, bundle, runtime)[1], expected, atol=1e-6)
 
 
 def test_patches_without_data_are_skipped_and_change_nothing(tmp_path: Path) -> None:
