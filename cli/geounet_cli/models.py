@@ -1,12 +1,16 @@
 """``geounet models``: what ships inside the package, with its measured accuracy."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import typer
 
+if TYPE_CHECKING:
+    from geounet.model.architectures import Cost
+
 
 def models() -> None:
-    """List the shipped models and what they were measured to do."""
+    """List the shipped models, what they were measured to do, and the networks to train."""
     from geounet.model.bundle import DEFAULT_MODEL, load_bundle, shipped_models
 
     for name in shipped_models():
@@ -21,6 +25,24 @@ def models() -> None:
             typer.echo(f"  IoU         {place}: {_scores(scores)}")
         for credit in spec.card.get("attribution", ()):
             typer.echo(f"  credit      {credit}")
+    _networks()
+
+
+def _networks() -> None:
+    """Cost and exactness of every architecture."""
+    from geounet.model.architectures import ARCHITECTURES, SMP
+
+    typer.echo("\nNetworks to train, for three bands and five classes (network.arch):")
+    typer.echo(f"  {'':<18}{'parameters':>10}  {'GFLOP/Mpx':>9}  tiling")
+    for name, own in ARCHITECTURES.items():
+        typer.echo(f"  {name:<18}{_cost(own.cost)}  exact        {own.summary}")
+    for name, known in SMP.items():
+        tiling = "exact" if known.exact else "approximate"
+        typer.echo(f"  {name:<18}{_cost(known.cost)}  {tiling:<11}  with encoder {known.encoder}")
+
+
+def _cost(cost: "Cost") -> str:
+    return f"{cost.parameters / 1e6:>8.2f} M  {cost.gflop:>9.4g}"
 
 
 def _scores(scores: Mapping[str, float]) -> str:

