@@ -11,6 +11,7 @@ from geounet.errors import GeounetError
 from geounet_cli.calibrate import calibrate
 from geounet_cli.models import models
 from geounet_cli.segment import segment
+from geounet_cli.vectorize import vectorize
 
 app = typer.Typer(
     name="geounet",
@@ -39,6 +40,7 @@ def _main(
 
 
 app.command()(segment)
+app.command()(vectorize)
 app.command()(models)
 app.command()(calibrate)
 

@@ -69,6 +69,29 @@ def choice(text: str | None, allowed: Any, option: str) -> Any:
     return text
 
 
+def value_names(texts: list[str]) -> tuple[tuple[int, str], ...]:
+    """``255=building`` -> ((255, "building"),)."""
+    result: dict[int, str] = {}
+    for text in texts:
+        match = re.fullmatch(r"\s*(-?\d+)\s*=\s*([a-z][a-z0-9_]*)\s*", text)
+        if match is None:
+            raise typer.BadParameter(
+                f"{text!r}: write VALUE=NAME with a name of lower-case letters, digits and _",
+                param_hint="--name",
+            )
+        if int(match[1]) in result:
+            raise typer.BadParameter(f"value {match[1]} is named twice", param_hint="--name")
+        result[int(match[1])] = match[2]
+    return tuple(result.items())
+
+
+def connectivity(value: int) -> Literal[4, 8]:
+    """4 or 8."""
+    if value not in (4, 8):
+        raise typer.BadParameter(f"{value} is neither 4 nor 8", param_hint="--connectivity")
+    return cast(Literal[4, 8], value)
+
+
 def margin(text: str) -> int | Literal["auto", "exact"]:
     """``auto``, ``exact`` or a number of pixels."""
     if text in ("auto", "exact"):

@@ -16,8 +16,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from geounet.jobs.plan import Plan
-    from geounet.jobs.segment import Listener, Report
+    from geounet.jobs.report import Listener, Preflight, Report
 
 
 @contextmanager
@@ -27,7 +26,7 @@ def console_listener(quiet: bool) -> "Iterator[Listener]":
     Lines go to standard output; the bar goes to standard error, and only to a terminal. Errors are
     printed to standard error even when quiet.
     """
-    from geounet.jobs.segment import Listener
+    from geounet.jobs.report import Listener
 
     bar = Progress(
         TextColumn("{task.description}"),
@@ -42,14 +41,14 @@ def console_listener(quiet: bool) -> "Iterator[Listener]":
         transient=True,
     )
     task = bar.add_task("", total=None, rate="")
-    tile_megapixels = 0.0
+    step_megapixels = 0.0
 
-    def planned(plan: "Plan") -> None:
-        nonlocal tile_megapixels
+    def planned(plan: "Preflight") -> None:
+        nonlocal step_megapixels
         if not quiet:
             print(plan.describe(), flush=True)
-        tile_megapixels = plan.scene.height * plan.scene.width / 1e6 / len(plan.grid)
-        bar.reset(task, description=plan.scene.name, total=len(plan.grid), rate="")
+        step_megapixels = plan.scene.height * plan.scene.width / 1e6 / plan.steps
+        bar.reset(task, description=plan.scene.name, total=plan.steps, rate="")
 
     def noted(text: str) -> None:
         if not quiet:
@@ -57,7 +56,7 @@ def console_listener(quiet: bool) -> "Iterator[Listener]":
 
     def advanced(done: int, total: int) -> None:
         speed = bar.tasks[0].speed or 0.0
-        bar.update(task, completed=done, total=total, rate=f"{speed * tile_megapixels:.1f} Mpx/s")
+        bar.update(task, completed=done, total=total, rate=f"{speed * step_megapixels:.1f} Mpx/s")
 
     def finished(report: "Report") -> None:
         if report.error:

@@ -1,14 +1,12 @@
 """``geounet segment``: parse, build the options, call the job, print."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from geounet.errors import GeounetError
+from geounet_cli import results
 
 _WHAT = "What to segment"
-_WRITE = "Results"
 _RUN = "Speed and memory"
 
 
@@ -45,77 +43,22 @@ def segment(
             " Default: the model's own.",
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            rich_help_panel=_WRITE,
-            help="Folder for the results. Default: beside each scene.",
-        ),
-    ] = None,
-    formats: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-f",
-            "--format",
-            metavar="gpkg|shp|parquet|fgb|geojson",
-            rich_help_panel=_WRITE,
-            help="Vector format, repeatable. Default: gpkg.",
-        ),
-    ] = None,
-    group: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=CLASS,...",
-            rich_help_panel=_WRITE,
-            help="Join classes for polygons, such as terrain=land,vegetation,road.",
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,...", rich_help_panel=_WRITE, help="Make polygons of these only."
-        ),
-    ] = None,
-    min_area: Annotated[
-        float | None,
-        typer.Option(
-            metavar="M2",
-            min=0,
-            rich_help_panel=_WRITE,
-            help="Merge regions smaller than this into a neighbour. Default: by class.",
-        ),
-    ] = None,
-    simplify: Annotated[
-        float | None,
-        typer.Option(
-            metavar="METRES",
-            min=0,
-            rich_help_panel=_WRITE,
-            help="Tolerance of the outlines; 0 keeps every pixel corner.",
-        ),
-    ] = None,
-    square: Annotated[
-        bool,
-        typer.Option(
-            "--square/--no-square",
-            rich_help_panel=_WRITE,
-            help="Right angles for buildings, smooth outlines for water.",
-        ),
-    ] = True,
+    output: results.Folder = None,
+    formats: results.Formats = None,
+    group: results.Groups = None,
+    classes: results.Classes = None,
+    dst_crs: results.DstCrs = None,
+    min_area: results.MinArea = None,
+    min_hole: results.MinHole = 0.0,
+    simplify: results.Simplify = None,
+    square: results.Square = True,
+    smooth: results.Smooth = True,
+    connectivity: results.Connectivity = 4,
     no_polygons: Annotated[
-        bool, typer.Option("--no-polygons", rich_help_panel=_WRITE, help="Write the mask only.")
-    ] = False,
-    overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite",
-            rich_help_panel=_WRITE,
-            help="Replace results. Without it complete ones are skipped.",
-        ),
+        typer.Option("--no-polygons", rich_help_panel=results.WRITE, help="Write the mask only."),
     ] = False,
+    overwrite: results.Overwrite = False,
     tile_size: Annotated[
         int | None,
         typer.Option(
@@ -160,12 +103,12 @@ def segment(
         str | None,
         typer.Option(metavar="ADDRESS", rich_help_panel=_RUN, help="A running Dask scheduler."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    quiet: results.Quiet = False,
 ) -> None:
     """Segment scenes into <stem>_mask.tif and polygons, one layer per class."""
     from geounet.jobs.catalog import find_scenes
     from geounet.jobs.execute import dask_client
-    from geounet.jobs.options import OutputOptions
+    from geounet.jobs.options import CleanUp, OutputOptions
     from geounet.jobs.plan import SegmentOptions
     from geounet.jobs.segment import segment_scenes
     from geounet.jobs.tiling import Merge
@@ -184,24 +127,20 @@ def segment(
         memory=parse.size(memory),
         thresholds=parse.thresholds(threshold or []),
     )
-    results = OutputOptions(
+    wanted = OutputOptions(
         folder=output,
         polygons=not no_polygons,
         formats=tuple(dict.fromkeys(formats or ["gpkg"])),
         overwrite=overwrite,
         groups=parse.groups(group or []),
         classes=parse.names(classes),
-        min_area=min_area,
-        simplify=simplify,
-        square=square,
+        clean=CleanUp(
+            min_area, min_hole, simplify, square, smooth, parse.connectivity(connectivity)
+        ),
+        dst_crs=dst_crs,
     )
     paths = find_scenes(scenes)
     bundle = load_bundle(model)
     with console_listener(quiet) as listener, dask_client(dask, workers) as client:
-        reports = segment_scenes(paths, bundle, client, options, results, listener)
-    failed = [report for report in reports if report.error]
-    if failed and len(reports) > 1:
-        names = ", ".join(report.scene for report in failed)
-        raise GeounetError(f"{len(failed)} of {len(reports)} scenes failed: {names}")
-    if failed:
-        raise typer.Exit(1)
+        reports = segment_scenes(paths, bundle, client, options, wanted, listener)
+    results.end(reports, "scenes")

@@ -1,6 +1,7 @@
-"""Which scenes a command line names: files, folders and patterns."""
+"""Which rasters a command line names: files, folders and patterns."""
 
 import glob
+from collections.abc import Callable
 from pathlib import Path
 
 from geounet.errors import SceneError
@@ -18,30 +19,53 @@ def find_scenes(names: list[str]) -> list[str]:
     Raises:
         SceneError: a folder or pattern holds no scene.
     """
+    return _found(names, _is_scene, _is_scene, " or ".join(SUFFIXES) + " file")
+
+
+def find_masks(names: list[str]) -> list[str]:
+    """As :func:`find_scenes`, for masks: a folder stands for its ``*_mask.tif``.
+
+    Raises:
+        SceneError: a folder or pattern holds no mask.
+    """
+    return _found(names, _is_mask, _is_raster, "mask (*_mask.tif)")
+
+
+def _found(
+    names: list[str],
+    wanted: Callable[[Path], bool],
+    matched: Callable[[Path], bool],
+    kind: str,
+) -> list[str]:
+    """Names expanded: what is ``wanted`` of folders, and ``matched`` of patterns."""
     found: dict[str, None] = {}
     for name in names:
         if Path(name).is_dir():
-            paths = [item for item in sorted(Path(name).iterdir()) if _is_scene(item)]
+            paths = [item for item in sorted(Path(name).iterdir()) if wanted(item)]
             if not paths:
-                raise SceneError(
-                    f"{name}: holds no {' or '.join(SUFFIXES)} file; name another folder"
-                )
+                raise SceneError(f"{name}: holds no {kind}; name another folder")
             found.update((str(path), None) for path in paths)
         elif glob.has_magic(name) and not Path(name).exists():
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute patterns)
-            paths = [Path(match) for match in matches if _is_scene(Path(match))]
+            paths = [Path(match) for match in matches if matched(Path(match))]
             if not paths:
-                raise SceneError(
-                    f"{name}: matches no {' or '.join(SUFFIXES)} file; check the pattern"
-                )
+                raise SceneError(f"{name}: matches no {kind}; check the pattern")
             found.update((str(path), None) for path in paths)
         else:
             found[name] = None
     return list(found)
 
 
+def _is_raster(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _is_mask(path: Path) -> bool:
+    return _is_raster(path) and path.stem.endswith("_mask")
+
+
 def _is_scene(path: Path) -> bool:
-    if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+    if not _is_raster(path):
         return False
     stem = path.stem.removesuffix("_mask")
     return stem == path.stem or not any(

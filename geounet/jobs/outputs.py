@@ -1,4 +1,4 @@
-"""What a segmentation writes, under which names, and whether those may be written."""
+"""What a job writes, under which names, and whether those may be written."""
 
 import hashlib
 import json
@@ -6,14 +6,21 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from geounet.errors import OutputError
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from geounet.errors import ConfigError, OutputError
 from geounet.jobs.options import OutputOptions
-from geounet.jobs.plan import SegmentOptions
 from geounet.legend import Legend
-from geounet.model.bundle import ModelBundle
 from geounet.raster.mask import read_tags
 from geounet.raster.scene import Scene
+
+if TYPE_CHECKING:
+    # Both import torch, which vectorizing does without.
+    from geounet.jobs.plan import SegmentOptions
+    from geounet.model.bundle import ModelBundle
 
 RUN_TAG = "GEOUNET_RUN"
 """Metadata item of a mask that names the run that made it; the mask is published last."""
@@ -23,27 +30,38 @@ RUN_TAG = "GEOUNET_RUN"
 class Outputs:
     """The final names of one scene's results."""
 
-    mask: Path
-    """The class mask."""
+    seal: Path
+    """What is published last and names the run, so that the rest is complete where it stands: the
+    class mask of ``segment``, the record of ``vectorize``."""
     vectors: tuple[Path, ...] = field(default=())
     """All vector files."""
 
     @property
+    def mask(self) -> Path:
+        """The class mask of ``segment``."""
+        return self.seal
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """Every file."""
-        return (self.mask, *self.vectors)
+        return (self.seal, *self.vectors)
 
 
 def plan_outputs(scene: str, legend: Legend, options: OutputOptions) -> Outputs:
     """Names for the results of the scene at path ``scene``; ``legend`` is the polygons' own."""
     source = Path(scene)
     folder = options.folder or source.parent
-    vectors: tuple[Path, ...] = ()
-    if options.polygons:
-        from geounet.vector.write import output_paths
-
-        vectors = tuple(output_paths(folder, source.stem, legend, options.formats))
+    vectors = vector_paths(folder, source.stem, legend, options) if options.polygons else ()
     return Outputs(folder / f"{source.stem}_mask.tif", vectors)
+
+
+def vector_paths(
+    folder: Path, stem: str, legend: Legend, options: OutputOptions
+) -> tuple[Path, ...]:
+    """Names of the vector files of a raster whose name starts with ``stem``."""
+    from geounet.vector.write import output_paths
+
+    return tuple(output_paths(folder, stem, legend, options.formats))
 
 
 def check_outputs(scenes: Sequence[str], outputs: Sequence[Outputs]) -> None:
@@ -71,26 +89,28 @@ def check_outputs(scenes: Sequence[str], outputs: Sequence[Outputs]) -> None:
 
 
 def run_identity(
-    scene: Scene, bundle: ModelBundle, options: SegmentOptions, output: OutputOptions
+    scene: Scene, bundle: "ModelBundle", options: "SegmentOptions", output: OutputOptions
 ) -> str:
     """A digest of what determines a scene's results: the scene, the model, the options.
 
     Device, memory and batch are left out: they decide how fast, not what is wanted.
     """
+    speed = ("device", "memory", "batch")
+    return digest_of(
+        scene,
+        output,
+        model=bundle.digest,
+        options={key: value for key, value in asdict(options).items() if key not in speed},
+    )
+
+
+def digest_of(scene: Scene, output: OutputOptions, **facts: Any) -> str:
+    """A digest of a raster, of what is wanted of the results, and of further facts."""
     size = Path(scene.uri).stat().st_size if Path(scene.uri).exists() else None
-    facts = {
+    place = ("folder", "overwrite")
+    facts |= {
         "scene": (scene.name, size, scene.shape, scene.dtype, scene.georef.transform),
-        "model": bundle.digest,
-        "options": {
-            key: value
-            for key, value in asdict(options).items()
-            if key not in ("device", "memory", "batch")
-        },
-        "output": {
-            key: value
-            for key, value in asdict(output).items()
-            if key not in ("folder", "overwrite")
-        },
+        "output": {key: value for key, value in asdict(output).items() if key not in place},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -104,12 +124,22 @@ def is_complete(outputs: Outputs, identity: str, overwrite: bool) -> bool:
     existing = [path for path in outputs.paths if path.exists()]
     if not existing or overwrite:
         return False
-    if len(existing) == len(outputs.paths) and read_tags(outputs.mask).get(RUN_TAG) == identity:
+    if len(existing) == len(outputs.paths) and _run_of(outputs.seal) == identity:
         return True
     raise OutputError(
         f"{existing[0]}: exists, from another run or incomplete; replace it with --overwrite,"
         " or choose another folder with -o"
     )
+
+
+def _run_of(seal: Path) -> str | None:
+    """The run that a mask or a record names."""
+    if seal.suffix != ".json":
+        return read_tags(seal).get(RUN_TAG)
+    try:
+        return str(json.loads(seal.read_text(encoding="utf-8"))[RUN_TAG])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def prepare_folder(folder: Path) -> None:
@@ -127,3 +157,41 @@ def prepare_folder(folder: Path) -> None:
         raise OutputError(
             f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o"
         ) from error
+
+
+def publish_mask_styles(mask: Path, legend: Legend) -> None:
+    """Put QGIS and SLD styles beside a mask.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    from geounet.vector.style import write_mask_styles
+
+    try:
+        write_mask_styles(mask, legend)
+    except OSError as error:
+        raise OutputError(
+            f"{error.filename2 or error.filename or mask}: cannot be written"
+            f" ({error.strerror}); choose another folder with -o, or free space"
+        ) from error
+
+
+def check_reprojection(scene: Scene, dst_crs: str | None) -> None:
+    """Refuse before any work what could not be written afterwards.
+
+    Raises:
+        ConfigError: no such CRS, or the scene has none.
+    """
+    if dst_crs is None:
+        return
+    try:
+        CRS.from_user_input(dst_crs)
+    except CRSError as error:
+        raise ConfigError(
+            f"--dst-crs {dst_crs!r} is no CRS that PROJ knows; write it like EPSG:4326"
+        ) from error
+    if scene.georef.crs is None:
+        raise ConfigError(
+            f"{scene.uri}: has no CRS, so polygons cannot be brought to {dst_crs};"
+            " leave --dst-crs out"
+        )

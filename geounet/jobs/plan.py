@@ -100,6 +100,11 @@ class Plan:
         window = self.work.scene_window(core)
         return window and window.intersection(self.region)
 
+    @property
+    def steps(self) -> int:
+        """Tiles."""
+        return len(self.grid)
+
     def batches(self) -> list[tuple[int, ...]]:
         """Tile indices, neighbours together, in the order of the rows."""
         count = len(self.grid)

@@ -47,6 +47,8 @@ class PolygonMaker:
         folder: Path,
         options: PolygonOptions,
         step: float = 1.0,
+        *,
+        weighted: bool = True,
     ) -> None:
         """Start on a mask.
 
@@ -57,6 +59,7 @@ class PolygonMaker:
             options: which polygons, and how clean.
             step: the mask's pixels per pixel of the grid that the network worked on, whose
                 resolution bounds that of the outlines.
+            weighted: whether every push brings confidences; without them polygons carry none.
         """
         self._georef = georef
         self._folder = folder
@@ -65,17 +68,18 @@ class PolygonMaker:
         self._legend = options.chosen_legend
         self._chosen_ids = np.array([item.id for item in self._legend])
         self._areas = dict.fromkeys(self._legend.names, 0.0)
-        pixel = georef.pixel_area
+        self._dst_crs = options.dst_crs
+        pixel, clean = georef.pixel_area, options.clean
         min_pixels = {
-            item.id: (item.min_area if options.min_area is None else options.min_area) / pixel
+            item.id: (item.min_area if clean.min_area is None else clean.min_area) / pixel
             for item in options.legend
         }
         # A pixel staircase lies in a band up to 1.41 pixels wide: 2 pixels smooth every one.
         tolerance = max(2.0, 0.5 * step)
-        if options.simplify is not None:
-            tolerance = options.simplify / pixel**0.5
-        square = [item for item in options.legend if item.outline == "square" and options.square]
-        smooth = [item for item in options.legend if item.outline == "smooth" and options.square]
+        if clean.simplify is not None:
+            tolerance = clean.simplify / pixel**0.5
+        square = [item for item in options.legend if item.outline == "square" and clean.square]
+        smooth = [item for item in options.legend if item.outline == "smooth" and clean.smooth]
         self._squared = {item.id for item in square}
         self._polygonizer = Polygonizer(width, nodata=NODATA_ID)
         self._cleaner = Cleaner(
@@ -84,9 +88,16 @@ class PolygonMaker:
             squared=self._squared,
             smoothed=[item.id for item in smooth] if tolerance else (),
             folder=folder,
+            min_hole=clean.min_hole / pixel,
+            connectivity=clean.connectivity,
         )
         self._spool = PolygonSpool(
-            folder, self._legend, georef, shape=[s.name for s in square if s in self._legend]
+            folder,
+            self._legend,
+            georef,
+            confidence=weighted,
+            codes=options.codes,
+            shape=[item.name for item in square if item in self._legend],
         )
 
     def push(self, mask: np.ndarray, confidence: np.ndarray | None) -> None:
@@ -103,7 +114,9 @@ class PolygonMaker:
 
     def publish(self, stem: str, formats: tuple[str, ...]) -> tuple[str, ...]:
         """Write the files and give them their final names; returns notices for the user."""
-        return write_polygons(self._spool, self._folder, stem, formats).notices
+        return write_polygons(
+            self._spool, self._folder, stem, formats, dst_crs=self._dst_crs
+        ).notices
 
     def summary(self) -> tuple[ClassSummary, ...]:
         """Count and area of each class."""

@@ -7,9 +7,8 @@ carries the run's identity, so where it stands the job is complete.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,53 +22,22 @@ from geounet.jobs.outputs import (
     RUN_TAG,
     Outputs,
     check_outputs,
+    check_reprojection,
     is_complete,
     plan_outputs,
     prepare_folder,
+    publish_mask_styles,
     run_identity,
 )
-from geounet.jobs.plan import Plan, SegmentOptions, make_plan
+from geounet.jobs.plan import SegmentOptions, make_plan
 from geounet.jobs.predict import Work, predict_batch
+from geounet.jobs.report import Listener, Report
 from geounet.model.bundle import ModelBundle
 from geounet.raster.mask import MaskWriter
 from geounet.raster.scene import describe
 
 if TYPE_CHECKING:
     from distributed import Client
-
-
-@dataclass(frozen=True)
-class Report:
-    """What became of one scene."""
-
-    scene: str
-    """The scene's path."""
-    outputs: Outputs | None = None
-    """Files that stand at the end; None after a failure."""
-    classes: tuple[ClassSummary, ...] = ()
-    """Per class of the polygons: count and area. Empty without polygons or when skipped."""
-    seconds: float = 0.0
-    """Wall time."""
-    skipped: bool = False
-    """True if the results were complete already."""
-    error: GeounetError | None = None
-    """Why the scene failed."""
-    notices: tuple[str, ...] = ()
-    """What the user should know about the results."""
-
-
-@dataclass(frozen=True)
-class Listener:
-    """How a caller follows the job; every part may be left out."""
-
-    planned: Callable[[Plan], None] = lambda plan: None
-    """Called before a scene is started."""
-    noted: Callable[[str], None] = lambda text: None
-    """Called with what a waiting user should know."""
-    advanced: Callable[[int, int], None] = lambda done, total: None
-    """Called with the scene's finished and total tiles."""
-    finished: Callable[[Report], None] = lambda report: None
-    """Called when a scene is done, skipped or failed."""
 
 
 def segment_scenes(
@@ -131,6 +99,7 @@ def segment_scene(
     identity = run_identity(scene, bundle, options, output)
     if is_complete(outputs, identity, output.overwrite):
         return Report(uri, outputs, skipped=True)
+    check_reprojection(scene, output.dst_crs)
     prepare_folder(outputs.mask.parent)
     plan = make_plan(scene, bundle.spec, options)
     listener.planned(plan)
@@ -166,6 +135,7 @@ def segment_scene(
             maker.finish()
             notices += maker.publish(Path(uri).stem, output.formats)
             summaries = maker.summary()
+        publish_mask_styles(outputs.mask, bundle.spec.legend)
         writer.publish()
     return Report(uri, outputs, summaries, time.perf_counter() - started, notices=notices)
 

@@ -17,6 +17,8 @@ from rasterio.windows import Window as RasterioWindow
 
 from geounet.errors import OutputError
 from geounet.legend import NODATA_ID, Legend
+from geounet.raster.attributes import attribute_table, aux_path
+from geounet.raster.classes import LEGEND_TAG
 from geounet.raster.scene import GDAL_CACHE_MB, Scene
 
 BLOCK = 512
@@ -50,6 +52,7 @@ class MaskWriter:
         # The process id keeps two runs from writing into each other's file.
         self._rows_path = path.with_name(f".{path.stem}.{os.getpid()}.rows.tif")
         self._cog_path = path.with_name(f".{path.stem}.{os.getpid()}.cog.tif")
+        self._aux_path = path.with_name(f".{path.stem}.{os.getpid()}.aux.xml")
         self._pending: list[np.ndarray] = []
         self._pending_rows = 0
         self._row = 0
@@ -74,7 +77,8 @@ class MaskWriter:
         dataset.write_colormap(1, {item.id: (*item.color, 255) for item in self._legend})
         dataset.update_tags(**tags)
         names = {str(item.id): item.name for item in self._legend}
-        dataset.update_tags(1, CLASS_NAMES=json.dumps(names), **{
+        whole = {LEGEND_TAG: json.dumps(self._legend.to_dict())}
+        dataset.update_tags(1, CLASS_NAMES=json.dumps(names), **whole, **{
             f"CLASS_{item.id}": item.name for item in self._legend
         })  # fmt: skip
         dataset.set_band_description(1, "class")
@@ -123,18 +127,21 @@ class MaskWriter:
                     raise OutputError(
                         f"{self.path}: does not read back as written; is the disk full?"
                     )
-            with self._cog_path.open("rb") as stream:
-                os.fsync(stream.fileno())
+            self._aux_path.write_text(attribute_table(self._legend), encoding="utf-8")
+            for part in (self._cog_path, self._aux_path):
+                with part.open("rb") as stream:
+                    os.fsync(stream.fileno())
         except (RasterioError, OSError) as error:
             raise _failed(self.path, error) from error
 
     def publish(self) -> None:
-        """Give the finished file its final name.
+        """Give the finished file its final name, after its attribute table.
 
         Raises:
             OutputError: the file cannot be renamed.
         """
         try:
+            self._aux_path.replace(aux_path(self.path))
             self._cog_path.replace(self.path)
         except OSError as error:
             raise _failed(self.path, error) from error
@@ -161,6 +168,7 @@ class MaskWriter:
             self._dataset.close()
         self._rows_path.unlink(missing_ok=True)
         self._cog_path.unlink(missing_ok=True)
+        self._aux_path.unlink(missing_ok=True)
         self._env.__exit__(kind, error, trace)
 
 

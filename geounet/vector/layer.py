@@ -85,7 +85,7 @@ class PolygonLayer:
         project = self._projection()
         for batch in self.spool.batches(self.name):
             rows = len(batch)
-            ids = pa.array(np.full(rows, self.land_class.id, dtype=np.int32))
+            ids = pa.array(np.full(rows, self.spool.code(self.name), dtype=np.int32))
             names = pa.array([self.name] * rows, pa.string())
             columns = [ids, names, *batch.columns]
             if project is not None:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class Cleaner:
         smoothed: Collection[int] = (),
         min_hole: float = 0.0,
         folder: Path | None = None,
+        connectivity: Literal[4, 8] = 4,
     ) -> None:
         """
         Args:
@@ -51,6 +53,7 @@ class Cleaner:
             smoothed: ids of the classes whose outlines are rounded, see ``smooth``.
             min_hole: holes with fewer pixels are filled, see ``fill_holes``.
             folder: where the batches are laid aside, see ``Shelf``.
+            connectivity: of the regions that are too small to stay, see ``sieve``.
         """
         if not tolerance >= 0:
             raise ConfigError(f"simplification tolerance {tolerance} must be >= 0 pixels")
@@ -64,6 +67,7 @@ class Cleaner:
         if not min_hole >= 0:
             raise ConfigError(f"min_hole {min_hole} must be >= 0 pixels")
         self._min_hole = min_hole
+        self._connectivity = connectivity
         small = any(pixels > 1 for pixels in [*min_pixels.values(), min_hole])
         self._idle = tolerance == 0 and not (small or self._squared or self._smoothed)
         self._shelf = Shelf(folder)
@@ -78,7 +82,8 @@ class Cleaner:
 
     def finish(self) -> Polygons:
         """The polygons that are left, in the polygonizer's order."""
-        polygons = fill_holes(sieve(self._shelf.take(), self._min_pixels), self._min_hole)
+        polygons = sieve(self._shelf.take(), self._min_pixels, self._connectivity)
+        polygons = fill_holes(polygons, self._min_hole)
         if not len(polygons):
             return polygons
         coverage = self._squared_coverage(polygons)

@@ -7,11 +7,15 @@ together with others that are too small, they are one region from here on, and q
 they stay too small. A region that was large enough keeps its class whatever happens around it, so
 a decision depends on the cluster of small regions around it alone, never on tiles or strips.
 
+With connectivity 8, regions of one class that meet in a corner count as one wherever their size or
+their fate is decided; each stays a polygon of its own.
+
 Afterwards neighbours of equal class are one polygon: the result is the polygonization of the mask
 in which the small regions were painted over.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from numba import njit
@@ -32,12 +36,15 @@ from geounet.vector.polygons import Polygons, assemble
 from geounet.vector.trace import Ints, Longs
 
 
-def sieve(polygons: Polygons, min_pixels: Mapping[int, float]) -> Polygons:
+def sieve(
+    polygons: Polygons, min_pixels: Mapping[int, float], connectivity: Literal[4, 8] = 4
+) -> Polygons:
     """Merge small regions into their neighbours.
 
     Args:
         polygons: all polygons of a mask, as the polygonizer makes them.
         min_pixels: class id -> regions with fewer pixels than this are merged.
+        connectivity: whether regions of a class that meet in a corner count as one (8).
 
     Returns:
         Polygons that form a valid coverage of the same pixels. ``pixels`` and ``confidence`` are
@@ -49,8 +56,30 @@ def sieve(polygons: Polygons, min_pixels: Mapping[int, float]) -> Polygons:
     if not np.any(polygons.pixels < least[polygons.class_id]):
         return polygons
     halves = Halves.of(polygons)
-    classes = repaint(polygons.class_id, polygons.pixels, least, halves.table, halves.offsets)
+    corners = _corners(halves, len(polygons) if connectivity == 8 else 0)
+    classes = repaint(
+        polygons.class_id, polygons.pixels, least, halves.table, halves.offsets, *corners
+    )
     return united(polygons, halves, classes)
+
+
+def _corners(halves: Halves, count: int) -> tuple[Longs, Ints]:
+    """The polygons that have a node in common with each of ``count`` polygons: where they begin,
+    int64 (count + 1,), and who they are, int32.
+    """
+    if not count:
+        return np.zeros(1, np.int64), np.empty(0, np.int32)
+    starts, _ = number_starts(halves.heads)
+    order = np.argsort(starts, kind="stable")
+    places, owners = starts[order], halves.table[order, OWNER]
+    one, other = [], []
+    for step in (1, 2, 3):  # at most four meet in a node
+        met = np.flatnonzero((places[step:] == places[:-step]) & (owners[step:] != owners[:-step]))
+        one += [owners[met], owners[met + step]]
+        other += [owners[met + step], owners[met]]
+    keys, values = np.concatenate(one), np.concatenate(other)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(keys, minlength=count))])
+    return offsets, values[np.argsort(keys, kind="stable")]
 
 
 def united(polygons: Polygons, halves: Halves, classes: NDArray[np.uint8]) -> Polygons:
@@ -105,14 +134,29 @@ def _root(parent: Ints, item: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _join(one: int, other: int, parent: Ints, area: Longs, sibling: Ints, last: Ints) -> None:
+    """Make two roots one region."""
+    if one != other:
+        parent[other] = one
+        area[one] += area[other]
+        sibling[last[one]] = other
+        last[one] = last[other]
+
+
+@njit(cache=True, nogil=True)
 def repaint(
     class_id: NDArray[np.uint8],
     pixels: Longs,
     least: NDArray[np.float64],
     table: Ints,
     offsets: Longs,
+    corner_offsets: Longs,
+    corners: Ints,
 ) -> NDArray[np.uint8]:
-    """The class of each polygon once small ones have been merged; uint8 (n,)."""
+    """The class of each polygon once small ones have been merged; uint8 (n,).
+
+    ``corner_offsets`` is int64 (n + 1,), or (1,) where corners do not count.
+    """
     count = class_id.size
     parent = np.arange(count).astype(np.int32)
     last = np.arange(count).astype(np.int32)  # lists of the members of each small region
@@ -122,9 +166,15 @@ def repaint(
     settled = np.empty(count, np.bool_)
     heap = np.empty(count, np.int64)
     n_heap = 0
+    cornered = corner_offsets.size > 1
+    for k in range(count if cornered else 0):
+        for at in range(corner_offsets[k], corner_offsets[k + 1]):
+            if classes[corners[at]] == classes[k]:
+                one, other = _root(parent, k), _root(parent, corners[at])
+                _join(min(one, other), max(one, other), parent, area, sibling, last)
     for k in range(count):
         settled[k] = area[k] >= least[classes[k]]
-        if not settled[k]:
+        if not settled[k] and parent[k] == k:
             _push(heap, n_heap, (area[k] << 32) | k)
             n_heap += 1
     border = np.zeros(256, np.int64)
@@ -158,10 +208,15 @@ def repaint(
                         if settled[other]:
                             joined = True
                         else:
-                            parent[other] = small
-                            area[small] += area[other]
-                            sibling[last[small]] = other
-                            last[small] = last[other]
+                            _join(small, other, parent, area, sibling, last)
+            if cornered:
+                for at in range(corner_offsets[member], corner_offsets[member + 1]):
+                    other = _root(parent, corners[at])
+                    if other != small and classes[other] == best:
+                        if settled[other]:
+                            joined = True
+                        else:
+                            _join(small, other, parent, area, sibling, last)
             member = sibling[member]
         if not joined and area[small] < least[best]:
             settled[small] = False

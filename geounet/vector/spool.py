@@ -6,7 +6,7 @@ beside the results, written batch by batch and read back batch by batch, as ofte
 formats.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +67,7 @@ class PolygonSpool:
         *,
         confidence: bool = True,
         shape: Collection[str] = (),
+        codes: Mapping[int, int] | None = None,
     ) -> None:
         """Open an empty spool.
 
@@ -76,6 +77,7 @@ class PolygonSpool:
             georef: CRS of the geometries and unit of the areas.
             confidence: whether polygons carry a confidence.
             shape: names of the classes whose polygons carry orientation and rectangularity.
+            codes: class ids to the values written as ``class_id``; by default the ids.
 
         Raises:
             OutputError: the folder cannot be written to.
@@ -88,6 +90,7 @@ class PolygonSpool:
             + (("orientation", "rectangularity") if item.name in shape else ())
             for item in legend
         }
+        self._codes = dict(codes or {})
         self._by_id = {item.id: item for item in legend}
         self._writers: dict[str, tuple[pa.OSFile, pa.RecordBatchWriter]] = {}
         self._pending: dict[str, list[pa.RecordBatch]] = {}
@@ -100,6 +103,11 @@ class PolygonSpool:
     def attributes(self, name: str) -> tuple[str, ...]:
         """Attributes of a class's polygons, in order: area, perimeter and what else was asked."""
         return self._attributes[name]
+
+    def code(self, name: str) -> int:
+        """What is written as a class's ``class_id``."""
+        class_id = self.legend[name].id
+        return self._codes.get(class_id, class_id)
 
     def count(self, name: str) -> int:
         """Polygons of a class so far."""

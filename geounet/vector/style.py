@@ -4,6 +4,7 @@ QGIS opens a file coloured when a style of the same name lies beside it (``.qml`
 GeoPackage, when its ``layer_styles`` table holds one; GeoServer and others read ``.sld``.
 """
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -105,7 +106,11 @@ def write_polygon_styles(path: Path, land_class: LandClass) -> tuple[Path, Path]
 
 
 def write_mask_styles(path: Path, legend: Legend) -> tuple[Path, Path]:
-    """Write ``.qml`` and ``.sld`` beside a mask; returns their paths."""
+    """Write ``.qml`` and ``.sld`` beside a mask, each whole or not at all; returns their paths.
+
+    Raises:
+        OSError: the folder or the disk fails.
+    """
     return _write_pair(path, mask_qml(legend), mask_sld(legend, path.stem))
 
 
@@ -154,7 +159,12 @@ CREATE TABLE layer_styles (
 def _write_pair(path: Path, qml: str, sld: str) -> tuple[Path, Path]:
     paths = style_paths(path)
     for target, text in zip(paths, (qml, sld), strict=True):
-        target.write_text(text, encoding="utf-8", newline="\n")
+        hidden = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            hidden.write_text(text, encoding="utf-8", newline="\n")
+            hidden.replace(target)
+        finally:
+            hidden.unlink(missing_ok=True)
     return paths
 
 

@@ -64,7 +64,8 @@ def test_a_folder_and_a_pattern(folder: Path, capsys: pytest.CaptureFixture[str]
     write_scene(folder / "t_mask.tif", noise(20, 20, bands=1))  # its labels, not a scene
     model = folder / "m.safetensors"
     assert geounet("segment", folder, "-m", model, "-o", folder / "a", "--no-polygons") == 0
-    assert files(folder / "a") == {"s_mask.tif", "t_mask.tif"}
+    endings = (".tif", ".tif.aux.xml", ".qml", ".sld")
+    assert files(folder / "a") == {f"{stem}_mask{end}" for stem in "st" for end in endings}
     assert geounet("segment", folder / "[st].tif", "-m", model, "-o", folder / "a",
                    "--no-polygons") == 0  # fmt: skip
     assert capsys.readouterr().out.count("complete already, skipped") == 2

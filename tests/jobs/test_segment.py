@@ -15,7 +15,7 @@ from distributed import Client, LocalCluster
 from rasterio.transform import Affine
 
 from geounet.jobs.execute import dask_client
-from geounet.jobs.options import OutputOptions
+from geounet.jobs.options import CleanUp, OutputOptions
 from geounet.jobs.plan import SegmentOptions
 from geounet.jobs.segment import Report, segment_scenes
 from geounet.model.bundle import ModelBundle, load_bundle
@@ -31,7 +31,7 @@ from tests.helpers import (
     write_scene,
 )
 
-RAW = {"min_area": 0.0, "simplify": 0.0}
+RAW = {"clean": CleanUp(min_area=0.0, simplify=0.0)}
 
 
 @pytest.fixture(scope="module")
@@ -248,14 +248,14 @@ def test_complete_scenes_are_skipped_and_others_protected(
     run(client, bundle, scene)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert run(client, bundle, scene)[0].skipped
-    other = run(client, bundle, scene, min_area=3.0)[0]
+    other = run(client, bundle, scene, clean=CleanUp(min_area=3.0))[0]
     assert "--overwrite" in str(other.error)
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    again = run(client, bundle, scene, min_area=3.0, overwrite=True)[0]
+    again = run(client, bundle, scene, clean=CleanUp(min_area=3.0), overwrite=True)[0]
     assert again.error is None
     assert not again.skipped
     (tmp_path / "s.gpkg").unlink()
-    assert "--overwrite" in str(run(client, bundle, scene, min_area=3.0)[0].error)
+    assert "--overwrite" in str(run(client, bundle, scene, clean=CleanUp(min_area=3.0))[0].error)
 
 
 def test_thresholds_of_the_model_and_in_its_place(tmp_path: Path, client: Client) -> None:
@@ -290,16 +290,16 @@ def test_a_failing_scene_does_not_stop_the_others(
     assert [report.error is None for report in reports] == [True, False, False, True]
     assert "b.tif" in str(reports[1].error)
     assert "no such file" in str(reports[2].error)
-    assert sorted(path.name for path in out.iterdir()) == [
-        "a.gpkg", "a_mask.tif", "c.gpkg", "c_mask.tif",
-    ]  # fmt: skip
+    files = {path.name for path in out.iterdir()}
+    endings = (".gpkg", "_mask.tif", "_mask.tif.aux.xml", "_mask.qml", "_mask.sld")
+    assert files == {f"{stem}{end}" for stem in "ac" for end in endings}
 
 
 KILLED = """
 import sys
 from pathlib import Path
 from geounet.jobs.execute import dask_client
-from geounet.jobs.options import OutputOptions
+from geounet.jobs.options import CleanUp, OutputOptions
 from geounet.jobs.plan import SegmentOptions
 from geounet.jobs.segment import segment_scenes
 from geounet.model.bundle import load_bundle
@@ -308,7 +308,7 @@ with dask_client() as client:
     print("begun", flush=True)
     segment_scenes([str(folder / "s.tif")], load_bundle(folder / "m.safetensors"), client,
                    SegmentOptions(tile_size=130, device="cpu"),
-                   OutputOptions(min_area=0, simplify=0))
+                   OutputOptions(clean=CleanUp(min_area=0, simplify=0)))
 """
 
 

@@ -69,7 +69,9 @@ def test_file_holds_the_rows_and_the_scenes_place(
         assert result.colormap(1)[1] == (200, 40, 40, 255)
         assert json.loads(result.tags(1)["CLASS_NAMES"])["2"] == "water"
         assert result.tags()["MADE"] == "here"
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["s.tif", "s_mask.tif"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == [
+        "s.tif", "s_mask.tif", "s_mask.tif.aux.xml",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 1), (513, 511)])

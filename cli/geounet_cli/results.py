@@ -1,0 +1,118 @@
+"""Options about results, the same for every command that makes polygons."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geounet.errors import GeounetError
+
+if TYPE_CHECKING:
+    from geounet.jobs.report import Report
+
+WRITE = "Results"
+CLEAN = "Clean-up of polygons"
+
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR",
+        rich_help_panel=WRITE,
+        help="Folder for the results. Default: beside each input.",
+    ),
+]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-f",
+        "--format",
+        metavar="gpkg|shp|parquet|fgb|geojson",
+        rich_help_panel=WRITE,
+        help="Vector format, repeatable. Default: gpkg.",
+    ),
+]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=CLASS,...",
+        rich_help_panel=WRITE,
+        help="Join classes for polygons, such as terrain=land,vegetation,road.",
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,...", rich_help_panel=WRITE, help="Make polygons of these only."),
+]
+DstCrs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CRS",
+        rich_help_panel=WRITE,
+        help="CRS of the polygons, such as EPSG:4326. Default: the raster's.",
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        rich_help_panel=WRITE,
+        help="Replace results. Without it complete ones are skipped.",
+    ),
+]
+MinArea = Annotated[
+    float | None,
+    typer.Option(
+        metavar="M2",
+        min=0,
+        rich_help_panel=CLEAN,
+        help="Merge regions smaller than this into a neighbour. Default: by class.",
+    ),
+]
+MinHole = Annotated[
+    float,
+    typer.Option(metavar="M2", min=0, rich_help_panel=CLEAN, help="Fill holes smaller than this."),
+]
+Simplify = Annotated[
+    float | None,
+    typer.Option(
+        metavar="METRES",
+        min=0,
+        rich_help_panel=CLEAN,
+        help="Tolerance of the outlines; 0 keeps every pixel corner.",
+    ),
+]
+Square = Annotated[
+    bool,
+    typer.Option("--square/--no-square", rich_help_panel=CLEAN, help="Right angles for buildings."),
+]
+Smooth = Annotated[
+    bool,
+    typer.Option("--smooth/--no-smooth", rich_help_panel=CLEAN, help="Rounded outlines for water."),
+]
+Connectivity = Annotated[
+    int,
+    typer.Option(
+        metavar="4|8",
+        rich_help_panel=CLEAN,
+        help="8: pixels of a class that touch at a corner count as one region for --min-area.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+
+
+def end(reports: "Sequence[Report]", noun: str) -> None:
+    """Exit with 1 if any failed, naming them where there were several.
+
+    Raises:
+        GeounetError: several inputs, of which some failed.
+        typer.Exit: the only input failed; its error has been printed.
+    """
+    failed = [report for report in reports if report.error]
+    if failed and len(reports) > 1:
+        names = ", ".join(report.scene for report in failed)
+        raise GeounetError(f"{len(failed)} of {len(reports)} {noun} failed: {names}")
+    if failed:
+        raise typer.Exit(1)

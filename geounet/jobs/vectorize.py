@@ -1,0 +1,188 @@
+"""Class masks to polygons: any mask, geounet's own or not, by the code that ``segment`` uses.
+
+A record is published last, ``<stem>_vectorize.json``: it names the run, its options and its files,
+and where it stands the rest is complete.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from geounet import __version__
+from geounet.errors import ConfigError, GeounetError, OutputError
+from geounet.jobs.options import OutputOptions, PolygonOptions, polygon_options
+from geounet.jobs.outputs import (
+    RUN_TAG,
+    Outputs,
+    check_outputs,
+    check_reprojection,
+    digest_of,
+    is_complete,
+    prepare_folder,
+    vector_paths,
+)
+from geounet.jobs.report import Listener, Report
+from geounet.raster.classes import STRIP, ClassMask, class_rows, describe_mask
+from geounet.raster.scene import Scene
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """What the user may say about the masks."""
+
+    names: tuple[tuple[int, str], ...] = ()
+    """Names for values; they win over those that a file offers."""
+    nodata: tuple[int, ...] = ()
+    """Values without polygons, besides a file's nodata value."""
+
+    def __post_init__(self) -> None:
+        if len(dict(self.names)) != len(self.names):
+            raise ConfigError("a value is named twice; give each value one name")
+
+
+@dataclass(frozen=True)
+class VectorizePlan:
+    """What is known of a mask before its polygons are made."""
+
+    mask: ClassMask
+    """The mask."""
+    polygons: PolygonOptions
+    """Which polygons, and how clean."""
+
+    @property
+    def scene(self) -> Scene:
+        """The mask as a raster."""
+        return self.mask.scene
+
+    @property
+    def steps(self) -> int:
+        """Strips of rows."""
+        return -(-self.scene.height // STRIP)
+
+    def describe(self) -> str:
+        """The preflight line."""
+        scene, chosen = self.scene, self.polygons.chosen_legend.names
+        gsd = f" at {scene.georef.gsd:.3g} m" if scene.georef.gsd else ""
+        shown = ", ".join(chosen[:8]) + (f" and {len(chosen) - 8} more" if len(chosen) > 8 else "")
+        return (
+            f"{scene.name}: {scene.height} x {scene.width} px{gsd}, {scene.dtype};"
+            f" {shown} (from {self.mask.source})"
+        )
+
+
+def vectorize_masks(
+    masks: Sequence[str],
+    options: MaskOptions,
+    output: OutputOptions,
+    listener: Listener | None = None,
+) -> list[Report]:
+    """Make polygons of masks, one after the other; one that fails does not stop the rest.
+
+    Args:
+        masks: paths or GDAL names of class masks.
+        options: what their values mean.
+        output: what to write; polygons are always made.
+        listener: told about progress.
+
+    Returns:
+        A report per mask, in order.
+
+    Raises:
+        OutputError: two masks would write the same file, or one over another.
+    """
+    listener = listener or Listener()
+    records = [_record_path(mask, output) for mask in masks]
+    check_outputs(masks, [Outputs(record) for record in records])
+    reports = []
+    for mask in masks:
+        try:
+            report = vectorize_mask(mask, options, output, listener)
+        except GeounetError as error:
+            report = Report(mask, error=error)
+        listener.finished(report)
+        reports.append(report)
+    return reports
+
+
+def vectorize_mask(
+    uri: str, options: MaskOptions, output: OutputOptions, listener: Listener
+) -> Report:
+    """Make the polygons of one mask.
+
+    Raises:
+        GeounetError: whatever went wrong; no file has been replaced by half of another.
+    """
+    started = time.perf_counter()
+    mask = describe_mask(uri, dict(options.names), frozenset(options.nodata))
+    polygons = polygon_options(mask.legend, output, mask.codes, mask.hidden)
+    record = _record_path(uri, output)
+    folder, stem = record.parent, Path(uri).stem
+    outputs = Outputs(record, vector_paths(folder, stem, polygons.chosen_legend, output))
+    check_outputs([uri], [outputs])
+    identity = digest_of(mask.scene, output, legend=mask.legend.to_dict(), values=mask.values,
+                         modified=_modified(uri))  # fmt: skip
+    if is_complete(outputs, identity, output.overwrite):
+        return Report(uri, outputs, skipped=True)
+    check_reprojection(mask.scene, output.dst_crs)
+    prepare_folder(folder)
+    plan = VectorizePlan(mask, polygons)
+    listener.planned(plan)
+    # numba, pyarrow and GDAL's vector half take most of the time that a small mask needs.
+    from geounet.jobs.polygons import PolygonMaker, is_compiled
+
+    if not is_compiled():
+        listener.noted(COMPILING)
+    georef = mask.scene.georef
+    with PolygonMaker(mask.scene.width, georef, folder, polygons, weighted=False) as maker:
+        listener.advanced(0, plan.steps)
+        for step, rows in enumerate(class_rows(mask)):
+            maker.push(rows, None)
+            listener.advanced(step + 1, plan.steps)
+        maker.finish()
+        notices = maker.publish(stem, output.formats)
+        classes = maker.summary()
+    _write_record(record, identity, mask, outputs)
+    if mask.scene.notice:
+        notices = (mask.scene.notice, *notices)
+    seconds = time.perf_counter() - started
+    return Report(uri, outputs, classes, seconds, notices=notices)
+
+
+COMPILING = "first polygons on this machine: compiling takes up to a minute"
+"""Said before a wait that happens once."""
+
+
+def _record_path(uri: str, output: OutputOptions) -> Path:
+    return (output.folder or Path(uri).parent) / f"{Path(uri).stem}_vectorize.json"
+
+
+def _modified(uri: str) -> int | None:
+    """When the mask was last written: masks are painted over without changing size."""
+    return Path(uri).stat().st_mtime_ns if Path(uri).exists() else None
+
+
+def _write_record(path: Path, identity: str, mask: ClassMask, outputs: Outputs) -> None:
+    """Write the record under a hidden name, then give it its own."""
+    facts = {
+        RUN_TAG: identity,
+        "GEOUNET_VERSION": __version__,
+        "mask": mask.scene.name,
+        "legend": mask.legend.to_dict(),
+        "values": mask.values,
+        "files": [item.name for item in outputs.vectors],
+    }
+    hidden = path.with_name(f".{path.stem}.{os.getpid()}.json")
+    try:
+        with hidden.open("w", encoding="utf-8", newline="\n") as stream:
+            json.dump(facts, stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        hidden.replace(path)
+    except OSError as error:
+        hidden.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}); choose another folder with -o"
+        ) from error

@@ -1,0 +1,328 @@
+"""Class masks as they are found: which values they hold, what those are called, and their rows.
+
+A mask of geounet carries its legend. For others the names come from what the file offers, in this
+order: class names in its metadata, its raster attribute table, its palette (colours only), and at
+last the values themselves.
+"""
+
+import colorsys
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geounet.errors import ConfigError, SceneError
+from geounet.legend import NODATA_ID, LandClass, Legend, Outline
+from geounet.raster.attributes import Attribute, read_attributes
+from geounet.raster.scene import Scene, describe, open_scene, read_window
+from geounet.tiles import Window
+
+LEGEND_TAG = "GEOUNET_LEGEND"
+"""Band metadata that holds the whole legend of a mask that geounet wrote."""
+
+BACKGROUND = "background"
+"""Name of the class that stands for the ground around the only class of a mask."""
+
+STRIP = 512
+"""Rows read at a time."""
+
+SQUARE_NAMES = {"building", "buildings", "house", "houses", "roof", "roofs", "footprint"}
+"""Words in a class's name by which its outlines get right angles."""
+
+SMOOTH_NAMES = {"water", "lake", "lakes", "river", "rivers", "pond", "sea", "ocean"}
+"""Words in a class's name by which its outlines are rounded."""
+
+HUE_STEP = 0.618034
+"""Golden ratio: hues this far apart stay distinct however many there are."""
+
+
+@dataclass(frozen=True)
+class ClassMask:
+    """A raster of class values and what they mean; holds no open handle."""
+
+    scene: Scene
+    """The raster."""
+    band: int
+    """1-based band that holds the classes."""
+    legend: Legend
+    """The classes, ids 0 to 254."""
+    values: tuple[int, ...]
+    """The raster's value of each class, in the legend's order; mostly equal to the ids."""
+    nodata: frozenset[int]
+    """Further values, which mean that there are no data."""
+    source: str
+    """Where the names come from, in words."""
+    background: int | None = None
+    """Id of the class that stands for whatever has no data; None: that has no class."""
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Classes without polygons, unless asked for."""
+        return frozenset(item.name for item in self.legend if item.id == self.background)
+
+    @property
+    def codes(self) -> dict[int, int]:
+        """Ids of the legend to the raster's values."""
+        return {item.id: value for item, value in zip(self.legend, self.values, strict=True)}
+
+
+def describe_mask(
+    uri: str | Path, names: Mapping[int, str] | None = None, nodata: frozenset[int] = frozenset()
+) -> ClassMask:
+    """Find out what a class mask holds.
+
+    Args:
+        uri: a GeoTIFF with one band, alpha aside.
+        names: the user's names for values; they win over the file's.
+        nodata: values without polygons, besides the file's nodata value.
+
+    Raises:
+        SceneError: no such file, several bands, values that are not whole numbers, more than 255
+            of them, or none.
+        ConfigError: a name that cannot be used.
+    """
+    scene = describe(uri)
+    bands = [band + 1 for band, color in enumerate(scene.colors) if color != "alpha"]
+    if len(bands) != 1:
+        raise SceneError(
+            f"{uri}: has {len(bands)} image bands, a class mask has one; is this a picture?"
+        )
+    band = bands[0]
+    with open_scene(scene) as dataset:
+        tags = dataset.tags(band)
+        palette = _palette(dataset, band)
+    if scene.nodata is not None and np.isfinite(scene.nodata) and scene.nodata % 1 == 0:
+        nodata = nodata | {int(scene.nodata)}
+    own = _own_legend(tags)
+    if own:
+        legend = _renamed(own, names or {}, nodata)
+        ids = tuple(item.id for item in legend)
+        return ClassMask(scene, band, legend, ids, nodata | {NODATA_ID}, "its own legend")
+    known, source = _known(tags, scene, band, palette)
+    for value, name in (names or {}).items():
+        known[value] = Attribute(name, known[value].color if value in known else None)
+    named = {value for value, item in known.items() if item.name}
+    values = tuple(sorted((named | _present(scene, band, nodata)) - nodata))
+    if not values:
+        raise SceneError(f"{uri}: no pixel has a class; is its nodata value right?")
+    mask = ClassMask(scene, band, _legend(uri, values, known), values, nodata,
+                     "names given" if names else source)  # fmt: skip
+    return _with_background(mask) if len(values) == 1 else mask
+
+
+def _with_background(mask: ClassMask) -> ClassMask:
+    """What a mask of a single class calls no data is the ground around that class.
+
+    Borders of data are final, borders between classes are cleaned: without a class on the other
+    side the outlines of such masks would stay staircases.
+    """
+    (item,) = mask.legend
+    below = item.id == 0
+    ground = LandClass(1 if below else 0, BACKGROUND, (255, 255, 255))
+    value = min(mask.nodata, default=0)
+    return replace(
+        mask,
+        legend=Legend((item, ground) if below else (ground, item)),
+        values=(*mask.values, value) if below else (value, *mask.values),
+        background=ground.id,
+    )
+
+
+def _renamed(own: Legend, names: Mapping[int, str], nodata: frozenset[int]) -> Legend:
+    """The legend with the user's names and without the values that are no data."""
+    classes = {item.id: item for item in own if item.id not in nodata}
+    for value, name in names.items():
+        base = classes.get(value) or LandClass(value, name, _hue(value), 0.0, usual_outline(name))
+        classes[value] = replace(base, name=name)
+    return Legend(tuple(classes[value] for value in sorted(classes)))
+
+
+def class_rows(mask: ClassMask) -> Iterator[np.ndarray]:
+    """Rows from top to bottom, uint8 ``(n, width)``: ids of the legend, 255 without data.
+
+    The next rows are read while the caller works on these.
+
+    Raises:
+        SceneError: the file cannot be read, or holds a value that its legend does not name.
+    """
+    translate = _translator(mask)
+    with open_scene(mask.scene) as dataset, ThreadPoolExecutor(1) as reader:
+
+        def read(top: int) -> np.ndarray:
+            return translate(*_rows(dataset, mask.scene, mask.band, top))
+
+        tops = range(0, mask.scene.height, STRIP)
+        ahead = reader.submit(read, 0)
+        for top in tops:
+            rows = ahead.result()
+            if top + STRIP < mask.scene.height:
+                ahead = reader.submit(read, top + STRIP)
+            yield rows
+
+
+def _rows(dataset: Any, scene: Scene, band: int, top: int) -> tuple[np.ndarray, np.ndarray]:
+    height = min(STRIP, scene.height - top)
+    data, valid = read_window(dataset, Window(top, 0, height, scene.width), (band,))
+    return data[0], valid
+
+
+def _translator(mask: ClassMask) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Values and validity to ids."""
+    void = NODATA_ID if mask.background is None else mask.background
+    meant = dict.fromkeys(mask.nodata, void)
+    meant |= {value: item.id for item, value in zip(mask.legend, mask.values, strict=True)}
+    known, ids = np.array(list(meant)), np.array(list(meant.values()), np.uint8)
+    order = np.argsort(known, kind="stable")
+    known, ids = known[order], ids[order]
+    lookup, named = np.full(256, NODATA_ID, np.uint8), np.zeros(256, np.bool_)
+    small = (known >= 0) & (known < 256)
+    lookup[known[small]], named[known[small]] = ids[small], True
+
+    def translate(data: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        if data.dtype == np.uint8:
+            result: np.ndarray = lookup[data]
+            right: np.ndarray = named[data]
+        else:
+            place = np.minimum(np.searchsorted(known, data), len(known) - 1)
+            result = ids[place]
+            right = known[place] == data
+        if not valid.all():
+            result[~valid] = void
+            right |= ~valid
+        if not right.all():
+            raise SceneError(
+                f"{mask.scene.uri}: holds the value {data[~right][0]}, which its legend does not"
+                f" name; give it a name with --name {data[~right][0]}=NAME"
+            )
+        return result
+
+    return translate
+
+
+def _present(scene: Scene, band: int, nodata: frozenset[int]) -> set[int]:
+    """All values that occur in valid pixels, in one reading."""
+    found: set[int] = set()
+    seen = np.zeros(256, np.bool_)
+    with open_scene(scene) as dataset:
+        for top in range(0, scene.height, STRIP):
+            data, valid = _rows(dataset, scene, band, top)
+            if data.dtype == np.uint8:
+                seen[data if valid.all() else data[valid]] = True
+                continue
+            values = np.unique(data[valid])
+            if data.dtype.kind == "f" and np.any(values % 1 != 0):
+                fraction = values[values % 1 != 0][0]
+                raise SceneError(
+                    f"{scene.uri}: holds the value {fraction}, classes are whole numbers;"
+                    " is this a class mask?"
+                )
+            found.update(int(value) for value in values)
+            if len(found - nodata) > NODATA_ID:
+                raise SceneError(
+                    f"{scene.uri}: holds more than {NODATA_ID} different values;"
+                    " is this a class mask?"
+                )
+    return found | set(np.flatnonzero(seen).tolist())
+
+
+def _own_legend(tags: Mapping[str, str]) -> Legend | None:
+    try:
+        return Legend.from_dict(json.loads(tags[LEGEND_TAG]))
+    except (KeyError, TypeError, ValueError, ConfigError):
+        return None
+
+
+def _palette(dataset: Any, band: int) -> dict[int, tuple[int, int, int]]:
+    try:
+        colors = dataset.colormap(band)
+    except ValueError:
+        return {}
+    return {value: tuple(color[:3]) for value, color in colors.items()}
+
+
+def _known(
+    tags: Mapping[str, str], scene: Scene, band: int, palette: dict[int, tuple[int, int, int]]
+) -> tuple[dict[int, Attribute], str]:
+    """Names and colours that the file offers, and which part of it does."""
+    colors = {value: Attribute(None, color) for value, color in palette.items()}
+    names = _tagged_names(tags)
+    if names:
+        own = {value: Attribute(name, palette.get(value)) for value, name in names.items()}
+        return colors | own, "its metadata"
+    table = read_attributes(Path(scene.uri), band)
+    if any(item.name for item in table.values()):
+        merged = {
+            value: Attribute(item.name, item.color or palette.get(value))
+            for value, item in table.items()
+        }
+        return colors | merged, "its attribute table"
+    return colors, "its values"
+
+
+def _tagged_names(tags: Mapping[str, str]) -> dict[int, str]:
+    """``CLASS_NAMES`` (JSON, value to name) or ``CLASS_<value>`` items."""
+    try:
+        found = json.loads(tags.get("CLASS_NAMES", "{}"))
+        return {int(value): str(name) for value, name in found.items()} or {
+            int(key.removeprefix("CLASS_")): name
+            for key, name in tags.items()
+            if re.fullmatch(r"CLASS_\d+", key)
+        }
+    except (ValueError, AttributeError):
+        return {}
+
+
+def _legend(uri: str | Path, values: tuple[int, ...], known: Mapping[int, Attribute]) -> Legend:
+    """Classes of foreign values: an id each, a name that files may bear, a colour."""
+    if len(values) > NODATA_ID:
+        raise SceneError(
+            f"{uri}: has {len(values)} classes, {NODATA_ID} can be told apart;"
+            " leave some out with --nodata"
+        )
+    free = iter(sorted(set(range(NODATA_ID)) - set(values)))
+    names: set[str] = set()
+    classes = []
+    for number, value in enumerate(values):
+        item = known.get(value, Attribute(None, None))
+        name = _usable(item.name, value, names)
+        names.add(name)
+        color = item.color or _hue(number)
+        class_id = value if 0 <= value < NODATA_ID else next(free)
+        classes.append((class_id, LandClass(class_id, name, color, 0.0, usual_outline(name))))
+    if [class_id for class_id, _ in classes] != sorted(class_id for class_id, _ in classes):
+        # The ids follow the values; where some values cannot be ids, all are numbered anew.
+        classes = [
+            (number, LandClass(number, item.name, item.color, 0.0, item.outline))
+            for number, (_, item) in enumerate(classes)
+        ]
+    return Legend(tuple(item for _, item in classes))
+
+
+def usual_outline(name: str) -> Outline:
+    """How outlines of a class of this name are usually drawn."""
+    words = set(name.split("_"))
+    if words & SQUARE_NAMES:
+        return "square"
+    return "smooth" if words & SMOOTH_NAMES else "plain"
+
+
+def _usable(name: str | None, value: int, taken: set[str]) -> str:
+    """The name in lower-case letters, digits and ``_``; by the value where nothing is left."""
+    plain = unicodedata.normalize("NFKD", name or "").encode("ascii", "ignore").decode().lower()
+    word = re.sub("[^a-z0-9]+", "_", plain).strip("_")
+    if not word:
+        word = f"class_{value}" if value >= 0 else f"class_minus_{-value}"
+    elif not word[0].isalpha() or word.startswith(("gpkg_", "rtree_", "sqlite_", "layer_styles")):
+        word = f"class_{word}"  # a GeoPackage keeps those names for itself
+    return f"{word}_{abs(value)}" if word in taken else word
+
+
+def _hue(number: int) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(number * HUE_STEP % 1, 0.55, 0.85)
+    return round(255 * red), round(255 * green), round(255 * blue)
