@@ -11,16 +11,13 @@ from geounet.georef import Georef
 from geounet.jobs.options import ClassSummary, PolygonOptions
 from geounet.legend import NODATA_ID
 from geounet.memory import release
-from geounet.vector.measure import measure_rings, orientation_and_rectangularity
+from geounet.vector.measure import PORTION, measure_polygons, orientation_and_rectangularity
 from geounet.vector.outline import Cleaner
 from geounet.vector.polygonize import Polygonizer
 from geounet.vector.polygons import Polygons
 from geounet.vector.spool import PolygonBatch, PolygonSpool
 from geounet.vector.trace import scan
 from geounet.vector.write import write_polygons
-
-PORTION = 2**20
-"""Vertices whose coordinates are made at once."""
 
 
 def is_compiled() -> bool:
@@ -30,11 +27,13 @@ def is_compiled() -> bool:
 
 
 def _portions(polygons: Polygons, chosen: np.ndarray) -> Iterator[np.ndarray]:
-    """The chosen polygons' rows in runs of about :data:`PORTION` vertices."""
-    ends = polygons.ring_offsets[polygons.polygon_offsets[1:]] // PORTION
+    """The chosen polygons' rows in runs of at most :data:`PORTION` vertices or one polygon."""
     rows = np.flatnonzero(chosen)
-    if len(rows):
-        yield from np.split(rows, np.flatnonzero(np.diff(ends[rows])) + 1)
+    if not len(rows):
+        return
+    corners = polygons.ring_offsets[polygons.polygon_offsets] // PORTION
+    begins, ends = corners[:-1][rows], corners[1:][rows]
+    yield from np.split(rows, np.flatnonzero(np.diff(begins) | np.diff(ends)) + 1)
 
 
 class PolygonMaker:
@@ -129,18 +128,12 @@ class PolygonMaker:
     def _spill(self, polygons: Polygons) -> None:
         """Put polygons into the spool, some at a time: their binary is larger than they are."""
         for rows in _portions(polygons, np.isin(polygons.class_id, self._chosen_ids)):
-            self._measure(polygons.take(rows))
+            self._measure(polygons if len(rows) == len(polygons) else polygons.take(rows))
 
     def _measure(self, polygons: Polygons) -> None:
         """Bring polygons to the scene's CRS once, measure them, and put them into the spool."""
         transform = self._georef.transform
-        # One polygon may hold most of a scene's vertices: coordinates are not kept beside the WKB.
-        area, perimeter = measure_rings(
-            polygons.coordinates(transform),
-            polygons.ring_offsets,
-            polygons.polygon_offsets,
-            self._georef,
-        )
+        area, perimeter = measure_polygons(polygons, self._georef)
         for item in self._legend:
             self._areas[item.name] += float(area[polygons.class_id == item.id].sum())
         angle, fill = self._shape(polygons)

@@ -7,6 +7,7 @@ measured in pixels: the only unit it has.
 """
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,9 +16,14 @@ from numba import njit
 from pyproj import CRS, Geod, Transformer
 
 from geounet.georef import Georef
+from geounet.vector.polygons import Polygons
 
 SHORT_EDGE = 1000.0
 """Metres at the equator up to which an edge is short against the ellipsoid and its parallels."""
+
+
+PORTION = 2**20
+"""Vertices whose coordinates are made at once; a longer ring is measured whole."""
 
 
 def measure(geometries: np.ndarray, georef: Georef) -> tuple[np.ndarray, np.ndarray]:
@@ -35,37 +41,57 @@ def measure(geometries: np.ndarray, georef: Georef) -> tuple[np.ndarray, np.ndar
     if len(geometries) == 0:
         return np.zeros(0), np.zeros(0)
     _, points, (ring_offsets, polygon_offsets) = shapely.to_ragged_array(geometries)
-    return measure_rings(points, ring_offsets, polygon_offsets, georef)
+    return _sums(*_measure_rings(points, ring_offsets, georef), polygon_offsets)
 
 
-def measure_rings(
-    points: np.ndarray, ring_offsets: np.ndarray, polygon_offsets: np.ndarray, georef: Georef
-) -> tuple[np.ndarray, np.ndarray]:
-    """Area and perimeter of polygons in flat columns, as :func:`measure`.
+def measure_polygons(polygons: Polygons, georef: Georef) -> tuple[np.ndarray, np.ndarray]:
+    """Area and perimeter of polygons of a mask at ``georef``, as :func:`measure`.
 
-    Args:
-        points: float64 ``(m, 2)`` vertices of closed rings (the first repeated) in the CRS.
-        ring_offsets: ``(rings + 1,)``, where each ring begins among the points.
-        polygon_offsets: ``(n + 1,)``, where each polygon begins among the rings, its shell first.
-        georef: says how lengths are measured.
+    One polygon may hold most of a scene's vertices, so coordinates are made for some rings at a
+    time.
     """
-    if len(polygon_offsets) < 2:
+    if not len(polygons):
         return np.zeros(0), np.zeros(0)
-    unit = 1.0
+    offsets = polygons.ring_offsets
+    rings = len(offsets) - 1
+    areas, lengths = np.empty(rings), np.empty(rings)
+    begin = 0
+    while begin < rings:
+        end = max(begin + 1, int(np.searchsorted(offsets, offsets[begin] + PORTION)) - 1)
+        part = replace(polygons, points=polygons.points[offsets[begin] : offsets[end]])
+        own = offsets[begin : end + 1] - offsets[begin]
+        areas[begin:end], lengths[begin:end] = _measure_rings(
+            part.coordinates(georef.transform), own, georef
+        )
+        begin = end
+    return _sums(areas, lengths, polygons.polygon_offsets)
+
+
+def _measure_rings(
+    points: np.ndarray, offsets: np.ndarray, georef: Georef
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signed area and length of closed rings on the ground; ``points`` float64 ``(m, 2)``."""
     if georef.surface == "ellipsoid":
-        areas, lengths = _on_ellipsoid(points, ring_offsets, str(georef.crs))
+        return _on_ellipsoid(points, offsets, str(georef.crs))
+    unit = 1.0
+    if georef.surface == "plane":
+        unit = georef.unit
     else:
-        if georef.surface == "plane":
-            unit = georef.unit
-        else:
-            # Undo the transform's linear part: a pixel is a unit square whatever its shape.
-            a, b, _, d, e, _ = georef.transform
-            points = points @ np.linalg.inv(np.array([[a, b], [d, e]])).T
-        areas, lengths = _in_plane(points, ring_offsets)
+        # Undo the transform's linear part: a pixel is a unit square whatever its shape.
+        a, b, _, d, e, _ = georef.transform
+        points = points @ np.linalg.inv(np.array([[a, b], [d, e]])).T
+    areas, lengths = _in_plane(points, offsets)
+    return areas * unit**2, lengths * unit
+
+
+def _sums(
+    areas: np.ndarray, lengths: np.ndarray, polygon_offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Area and perimeter of polygons from those of their rings, shells first."""
     shells = polygon_offsets[:-1]
     areas = -np.abs(areas)
     areas[shells] *= -1
-    return np.add.reduceat(areas, shells) * unit**2, np.add.reduceat(lengths, shells) * unit
+    return np.add.reduceat(areas, shells), np.add.reduceat(lengths, shells)
 
 
 @njit(cache=True, nogil=True)

@@ -71,8 +71,14 @@ def simplify_borders(coverage: Coverage, tolerance: float, threads: int | None =
 
     with ThreadPoolExecutor(threads) as executor:
         list(executor.map(reduce, [np.ascontiguousarray(free[k::threads]) for k in range(threads)]))
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])
-    return replace(coverage, points=coverage.points[keep], offsets=before[coverage.offsets])
+    return with_kept(coverage, keep)
+
+
+def with_kept(coverage: Coverage, keep: Flags) -> Coverage:
+    """The coverage with those vertices only, bool (points,); the ends of borders must be kept."""
+    sizes = np.add.reduceat(keep, coverage.offsets[:-1], dtype=np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    return replace(coverage, points=coverage.points[keep], offsets=offsets)
 
 
 def _least(coverage: Coverage) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from geounet.vector.arcs import FOLLOW, OWNER, TWIN, Coverage, Flags, number_starts
-from geounet.vector.simplify import CELL, index_vertices, is_blocked
+from geounet.vector.simplify import CELL, index_vertices, is_blocked, with_kept
 from geounet.vector.trace import Ints, Longs
 
 ROUNDS = 2
@@ -49,8 +49,7 @@ def smooth_borders(coverage: Coverage, classes: Collection[int]) -> Coverage:
             coverage.points, coverage.offsets, rounded, rings, reach
         )
         keep = cut_corners(points, corners, *index_vertices(points, shift), shift)
-        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])
-        coverage = replace(coverage, points=points[keep], offsets=before[offsets])
+        coverage = with_kept(replace(coverage, points=points, offsets=offsets), keep)
     return coverage
 
 

@@ -53,6 +53,14 @@ class PolygonBatch:
     """float ``(n,)``: 0 to 1; read for the spool's ``shape`` classes only."""
 
 
+def _joined(record_batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The same rows in as few batches as the format allows."""
+    batches: list[pa.RecordBatch] = (
+        pa.Table.from_batches(record_batches).combine_chunks().to_batches()
+    )
+    return batches
+
+
 class PolygonSpool:
     """Polygons per class, appended in batches and read back as Arrow streams.
 
@@ -169,8 +177,10 @@ class PolygonSpool:
                     sink = pa.OSFile(str(self._path(name)), "wb")
                     # Compressing would take longer than the polygons' outlines took to follow.
                     self._writers[name] = (sink, pa.ipc.new_stream(sink, self._schema(name)))
-                table = pa.Table.from_batches(record_batches).combine_chunks()
-                self._writers[name][1].write_table(table)
+                if len(record_batches) > 1:
+                    record_batches = _joined(record_batches)
+                for record_batch in record_batches:
+                    self._writers[name][1].write_batch(record_batch)
         self._pending.clear()
         self._pending_bytes = 0
 

@@ -4,7 +4,9 @@ import shapely
 from pyproj import CRS, Geod, Transformer
 
 from geounet.georef import Georef
-from geounet.vector.measure import measure, orientation, rectangularity
+from geounet.vector import measure as measuring
+from geounet.vector.measure import measure, measure_polygons, orientation, rectangularity
+from tests.vector.masks import outlines
 
 
 def georef(crs, transform, surface, unit=1.0):
@@ -133,3 +135,17 @@ def test_rectangularity_of_other_shapes():
     disc = shapely.Point(0, 0).buffer(10, quad_segs=64)
     found = rectangularity(np.array([ell, disc, DONUT]))
     assert found == pytest.approx([0.75, np.pi / 4, 58 / 60], abs=2e-3)
+
+
+@pytest.mark.parametrize("portion", [1, 9, 2**20])
+@pytest.mark.parametrize(
+    ("crs", "surface"), [("EPSG:32633", "plane"), ("EPSG:4326", "ellipsoid"), (None, "pixels")]
+)
+def test_polygons_of_a_mask_are_measured_in_portions(monkeypatch, crs, surface, portion):
+    monkeypatch.setattr(measuring, "PORTION", portion)
+    where = georef(crs, (1e-4, 0, 12.0, 0, -2e-4, 48.0), surface)
+    polygons = outlines(np.random.default_rng(4).integers(0, 3, (23, 31)).astype(np.uint8))
+    area, perimeter = measure_polygons(polygons, where)
+    expected = measure(polygons.to_shapely(where.transform), where)
+    np.testing.assert_allclose(area, expected[0], rtol=1e-9)
+    np.testing.assert_allclose(perimeter, expected[1], rtol=1e-9)
