@@ -7,8 +7,8 @@ written by pyarrow itself, because GDAL's wheels come without it.
 import json
 import sqlite3
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -75,15 +75,30 @@ def _count_ogr(path: Path, name: str) -> int:
     return int(pyogrio.read_info(path, force_feature_count=True)["features"])
 
 
+@contextmanager
+def _sqlite_unsynced() -> Iterator[None]:
+    """Let SQLite leave the file to the system's cache: it is under a hidden name and will be
+    flushed once, when it is whole, instead of several times a layer.
+    """
+    name = "OGR_SQLITE_SYNCHRONOUS"
+    before = pyogrio.get_gdal_config_option(name)
+    pyogrio.set_gdal_config_options({name: "OFF"})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({name: before})
+
+
 def _write_gpkg(path: Path, layers: Sequence[PolygonLayer]) -> None:
-    for layer in layers:
-        _write_ogr(
-            path,
-            layer,
-            "GPKG",
-            layer=layer.name,
-            layer_options={"GEOMETRY_NAME": GPKG_GEOMETRY, "SPATIAL_INDEX": "YES"},
-        )
+    with _sqlite_unsynced():
+        for layer in layers:
+            _write_ogr(
+                path,
+                layer,
+                "GPKG",
+                layer=layer.name,
+                layer_options={"GEOMETRY_NAME": GPKG_GEOMETRY, "SPATIAL_INDEX": "YES"},
+            )
     embed_styles(path, [layer.land_class for layer in layers], GPKG_GEOMETRY)
 
 

@@ -111,7 +111,16 @@ def write_mask_styles(path: Path, legend: Legend) -> tuple[Path, Path]:
     Raises:
         OSError: the folder or the disk fails.
     """
-    return _write_pair(path, mask_qml(legend), mask_sld(legend, path.stem))
+    paths = style_paths(path)
+    hidden = path.with_name(f".{path.stem}.{os.getpid()}.style")
+    try:
+        written = _write_pair(hidden, mask_qml(legend), mask_sld(legend, path.stem))
+        for source, target in zip(written, paths, strict=True):
+            source.replace(target)
+    finally:
+        for left in style_paths(hidden):
+            left.unlink(missing_ok=True)
+    return paths
 
 
 def style_paths(path: Path) -> tuple[Path, Path]:
@@ -135,6 +144,7 @@ def embed_styles(path: Path, classes: Sequence[LandClass], geometry_column: str)
         for item in classes
     ]  # fmt: skip
     with closing(sqlite3.connect(path)) as database, database:
+        database.execute("PRAGMA synchronous = OFF")  # the whole file is flushed by its writer
         database.execute(_LAYER_STYLES)
         database.executemany(
             f"INSERT INTO layer_styles ({columns}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
@@ -159,12 +169,7 @@ CREATE TABLE layer_styles (
 def _write_pair(path: Path, qml: str, sld: str) -> tuple[Path, Path]:
     paths = style_paths(path)
     for target, text in zip(paths, (qml, sld), strict=True):
-        hidden = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            hidden.write_text(text, encoding="utf-8", newline="\n")
-            hidden.replace(target)
-        finally:
-            hidden.unlink(missing_ok=True)
+        target.write_text(text, encoding="utf-8", newline="\n")
     return paths
 
 
