@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -120,3 +121,30 @@ def decision_for(
     numbers = {target: number for number, target in enumerate(dict.fromkeys(targets))}
     limits = tuple(thresholds.get(name) for name in legend.names) if thresholds else ()
     return Decision(ids, tuple(numbers[target] for target in targets), limits)
+
+
+Storage = Literal["uint8", "float16"]
+"""How probabilities are stored: in steps of 1/254, or as half-precision numbers."""
+STEPS = 254
+"""Stored uint8 value of probability 1; 255 stands for no data."""
+
+
+def stored(probabilities: np.ndarray, known: np.ndarray, storage: Storage) -> np.ndarray:
+    """Probabilities as they are written to a file.
+
+    Args:
+        probabilities: float ``(classes, height, width)``.
+        known: bool ``(height, width)``, False where the scene has no data.
+        storage: number format.
+
+    Returns:
+        ``(classes, height, width)``: uint8, probability times 254 and 255 without data; or float16,
+        NaN without data.
+    """
+    if storage == "uint8":
+        values: np.ndarray = np.rint(np.clip(probabilities, 0, 1) * STEPS).astype(np.uint8)
+        values[:, ~known] = NODATA_ID
+    else:
+        values = probabilities.astype(np.float16)
+        values[:, ~known] = np.nan
+    return values

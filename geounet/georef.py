@@ -5,12 +5,13 @@ once, when the scene is described, and carried along.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from geounet.errors import ConfigError
+from geounet.tiles import Window
 
 Surface = Literal["plane", "ellipsoid", "pixels"]
 """Where areas and lengths are measured: in the CRS's plane, on its ellipsoid, or in pixels."""
@@ -75,3 +76,25 @@ class Georef:
         # In float32 a UTM northing would be rounded to half a metre.
         col, row = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
         return np.column_stack([a * col + b * row + c, d * col + e * row + f])
+
+    def moved(self, row: int, col: int) -> "Georef":
+        """The georeference of a raster that begins at pixel (row, col) of this one."""
+        a, b, c, d, e, f = self.transform
+        corner = (a * col + b * row + c, d * col + e * row + f)
+        return replace(self, transform=(a, b, corner[0], d, e, corner[1]))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The size and place of a raster."""
+
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    georef: Georef
+    """Where it lies."""
+
+    def crop(self, window: Window) -> "Frame":
+        """The frame of a window of this one; pixels keep their size and place."""
+        return Frame(window.height, window.width, self.georef.moved(window.row, window.col))

@@ -54,6 +54,14 @@ def segment(
     square: results.Square = True,
     smooth: results.Smooth = True,
     connectivity: results.Connectivity = 4,
+    probabilities: Annotated[
+        str | None,
+        typer.Option(
+            metavar="uint8|float16",
+            rich_help_panel=results.WRITE,
+            help="Write <stem>_probabilities.tif too, a band per class.",
+        ),
+    ] = None,
     no_polygons: Annotated[
         bool,
         typer.Option("--no-polygons", rich_help_panel=results.WRITE, help="Write the mask only."),
@@ -82,6 +90,14 @@ def segment(
             " Default: crop; blend for networks that pool globally.",
         ),
     ] = None,
+    tta: Annotated[
+        str | None,
+        typer.Option(
+            metavar="flips|d4",
+            rich_help_panel=_RUN,
+            help="Average over 4 reflections or all 8 symmetries: 4 or 8 times the work.",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:N or mps.")
     ] = "auto",
@@ -106,6 +122,7 @@ def segment(
     quiet: results.Quiet = False,
 ) -> None:
     """Segment scenes into <stem>_mask.tif and polygons, one layer per class."""
+    from geounet.decision import Storage
     from geounet.jobs.catalog import find_scenes
     from geounet.jobs.execute import dask_client
     from geounet.jobs.options import CleanUp, OutputOptions
@@ -113,6 +130,7 @@ def segment(
     from geounet.jobs.segment import segment_scenes
     from geounet.jobs.tiling import Merge
     from geounet.model.bundle import load_bundle
+    from geounet.symmetry import Tta
     from geounet_cli import parse
     from geounet_cli.progress import console_listener
 
@@ -121,6 +139,7 @@ def segment(
         tile_size=tile_size,
         margin=parse.margin(margin),
         merge=parse.choice(merge, Merge, "--merge"),
+        tta=parse.choice(tta, Tta, "--tta"),
         resolution=parse.resolution(resolution),
         device=device,
         precision=precision,
@@ -130,6 +149,7 @@ def segment(
     wanted = OutputOptions(
         folder=output,
         polygons=not no_polygons,
+        probabilities=parse.choice(probabilities, Storage, "--probabilities"),
         formats=tuple(dict.fromkeys(formats or ["gpkg"])),
         overwrite=overwrite,
         groups=parse.groups(group or []),

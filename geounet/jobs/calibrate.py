@@ -62,8 +62,8 @@ def _mask_rows(
     assembler = RowAssembler(plan.region, plan.grid.shape[1])
     for batch in plan.batches():
         for piece in segment_tiles(work, batch, runtime):
-            for strip in assembler.add(piece):
-                yield strip.mask
+            for layers in assembler.add(piece):
+                yield layers.mask
 
 
 def calibrated(

@@ -12,9 +12,10 @@ SUFFIXES = (".tif", ".tiff")
 def find_scenes(names: list[str]) -> list[str]:
     """Expand folders and glob patterns, in the order given, each scene once.
 
-    A folder stands for the GeoTIFFs directly inside it. ``x_mask.tif`` is left out where ``x.tif``
-    lies beside it: it is that scene's mask, not a scene. A name that is neither is passed on as it
-    is, so that a missing file fails with its own name while the other scenes are done.
+    A folder stands for the GeoTIFFs directly inside it. ``x_mask.tif`` and ``x_probabilities.tif``
+    are left out where ``x.tif`` lies beside them: they are that scene's results, not scenes. A name
+    that is neither is passed on as it is, so that a missing file fails with its own name while the
+    other scenes are done.
 
     Raises:
         SceneError: a folder or pattern holds no scene.
@@ -67,7 +68,7 @@ def _is_mask(path: Path) -> bool:
 def _is_scene(path: Path) -> bool:
     if not _is_raster(path):
         return False
-    stem = path.stem.removesuffix("_mask")
+    stem = path.stem.removesuffix("_mask").removesuffix("_probabilities")
     return stem == path.stem or not any(
         path.with_name(stem + path.suffix[:1] + ending).exists()
         for ending in ("tif", "tiff", "TIF", "TIFF")

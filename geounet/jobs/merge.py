@@ -2,29 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from geounet.jobs.predict import Piece, Share, Work
+from geounet.jobs.predict import Layers, Piece, Share, Work
 from geounet.tiles import Window
 
 _CHUNK_BYTES = 32 << 20
 
 
-class Strip(NamedTuple):
-    """Finished rows over the whole width of the region."""
-
-    mask: np.ndarray
-    """uint8 ``(rows, width)``, class ids; 255 without data."""
-    confidence: np.ndarray
-    """uint8 ``(rows, width)``: the class's probability times 255."""
-
-
 class Assembler(Protocol):
     """Takes what a tile gave, a Piece or a Share, and yields the rows that are complete with it."""
 
-    def add(self, part: Any) -> Iterator[Strip]:
+    def add(self, part: Any) -> Iterator[Layers]:
         """Take a tile's part."""
         ...
 
@@ -34,7 +25,7 @@ class _Band:
     """A row of tiles in the making; the arrays appear with the first piece that has pixels."""
 
     missing: int
-    strip: Strip | None = None
+    strip: Layers | None = None
 
 
 class RowAssembler:
@@ -51,24 +42,31 @@ class RowAssembler:
         self._open: dict[int, _Band] = {}
         self._next = 0
 
-    def add(self, part: Piece) -> Iterator[Strip]:
+    def add(self, part: Piece) -> Iterator[Layers]:
         """Take a piece; yield each row of tiles that is now complete and next in order."""
         number = part.index // self._tile_cols
         band = self._open.setdefault(number, _Band(self._tile_cols))
         band.missing -= 1
         if part.window is not None:
             if band.strip is None:
-                empty = np.empty((part.window.height, self._region.width), dtype=np.uint8)
-                band.strip = Strip(empty, np.empty_like(empty))
+                band.strip = _widened(part.layers, self._region.width)
             left = part.window.col - self._region.col
-            columns = slice(left, left + part.window.width)
-            band.strip.mask[:, columns] = part.mask
-            band.strip.confidence[:, columns] = part.confidence
+            for rows, own in zip(band.strip, part.layers, strict=True):
+                if rows is not None and own is not None:
+                    rows[..., left : left + part.window.width] = own
         while self._next in self._open and not self._open[self._next].missing:
             done = self._open.pop(self._next)
             self._next += 1
             if done.strip is not None:
                 yield done.strip
+
+
+def _widened(layers: Layers, width: int) -> Layers:
+    """Empty layers of as many rows and ``width`` columns."""
+    empty = [
+        None if item is None else np.empty((*item.shape[:-1], width), item.dtype) for item in layers
+    ]
+    return Layers(*empty)  # type: ignore[arg-type]
 
 
 class BlendAssembler:
@@ -90,7 +88,7 @@ class BlendAssembler:
         self._known: list[np.ndarray] = []
         self._row = plan.region.row  # next scene row to finish
 
-    def add(self, part: Share) -> Iterator[Strip]:
+    def add(self, part: Share) -> Iterator[Layers]:
         """Take the next share; yield the rows that are complete with it."""
         plan = self._work.plan
         left = part.inside.col - plan.grid.origin[1]
@@ -109,7 +107,7 @@ class BlendAssembler:
         if col == plan.grid.shape[1] - 1:
             yield from self._finish_row(row)
 
-    def _finish_row(self, row: int) -> Iterator[Strip]:
+    def _finish_row(self, row: int) -> Iterator[Layers]:
         """All shares of a row of tiles are in: finish what later rows do not add to."""
         plan = self._work.plan
         grid, apron = plan.grid, plan.work.apron
@@ -125,7 +123,7 @@ class BlendAssembler:
             field = plan.work.to_scene(self._sums, self._top, grid.origin[1], target)
             known = self._take_known(target.height)
             self._row += target.height
-            yield Strip(*self._work.decision.decide(field, known))
+            yield self._work.finish(field, known)
         keep = max(self._top, whole - 2 * apron)
         if not last and keep > self._top:
             kept = self._sums.shape[1] - (keep - self._top)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from geounet.decision import Storage
 from geounet.errors import ConfigError
 from geounet.legend import Legend
 
@@ -45,6 +46,8 @@ class OutputOptions:
     """Where results go; None: beside each scene."""
     polygons: bool = True
     """Whether polygons are made."""
+    probabilities: Storage | None = None
+    """Number format of a raster with a band of probabilities per class; None: not written."""
     formats: tuple[str, ...] = ("gpkg",)
     """Vector formats, several at once."""
     overwrite: bool = False

@@ -35,6 +35,8 @@ class Outputs:
     class mask of ``segment``, the record of ``vectorize``."""
     vectors: tuple[Path, ...] = field(default=())
     """All vector files."""
+    probabilities: Path | None = None
+    """The probabilities of the classes, if they are asked for."""
 
     @property
     def mask(self) -> Path:
@@ -44,7 +46,8 @@ class Outputs:
     @property
     def paths(self) -> tuple[Path, ...]:
         """Every file."""
-        return (self.seal, *self.vectors)
+        raster = (self.probabilities,) if self.probabilities else ()
+        return (self.seal, *raster, *self.vectors)
 
 
 def plan_outputs(scene: str, legend: Legend, options: OutputOptions) -> Outputs:
@@ -52,7 +55,8 @@ def plan_outputs(scene: str, legend: Legend, options: OutputOptions) -> Outputs:
     source = Path(scene)
     folder = options.folder or source.parent
     vectors = vector_paths(folder, source.stem, legend, options) if options.polygons else ()
-    return Outputs(folder / f"{source.stem}_mask.tif", vectors)
+    shares = folder / f"{source.stem}_probabilities.tif" if options.probabilities else None
+    return Outputs(folder / f"{source.stem}_mask.tif", vectors, shares)
 
 
 def vector_paths(

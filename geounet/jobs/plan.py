@@ -10,11 +10,13 @@ import psutil
 from geounet.bands import Stretch, percentile_stretch
 from geounet.decision import check_thresholds
 from geounet.errors import ConfigError, SceneError
+from geounet.georef import Frame
 from geounet.jobs.tiling import Margin, Merge, Sides, Tiling, choose_tiling
 from geounet.model.runtime import Hardware, resolve_hardware
 from geounet.model.spec import ModelSpec
 from geounet.raster.scene import Scene, choose_bands, open_scene, read_window
 from geounet.raster.workgrid import WorkGrid
+from geounet.symmetry import Tta
 from geounet.tiles import TileGrid, Window
 
 BASE_BYTES = 600 << 20
@@ -48,6 +50,8 @@ class SegmentOptions:
     """Bytes for the network's forward pass; None: a quarter of the machine's, at most 4 GiB."""
     batch: int | None = None
     """Tiles per forward pass; None: from the memory budget."""
+    tta: Tta | None = None
+    """Symmetries over which probabilities are averaged; None: the scene as it is."""
     thresholds: tuple[tuple[str, float | None], ...] = ()
     """(class, probability from which a pixel is called that class; None: as if the model stored
     none), instead of the model's own; see :class:`geounet.decision.Decision`."""
@@ -90,10 +94,17 @@ class Plan:
     """Ground sample distance of the working grid in metres; None if unknown."""
     merge: Merge
     """How patches become one field."""
+    tta: Tta | None
+    """Symmetries over which probabilities are averaged."""
     promise: str
     """How the mask relates to one forward pass over the whole scene, in words."""
     expected_bytes: int
     """Estimated peak resident memory."""
+
+    @property
+    def frame(self) -> Frame:
+        """Size and place of the results."""
+        return self.scene.frame.crop(self.region)
 
     def owned(self, core: Window) -> Window | None:
         """The scene pixels of the region that a core of the working grid owns, if any."""
@@ -165,6 +176,7 @@ def make_plan(scene: Scene, spec: ModelSpec, options: SegmentOptions) -> Plan:
         batch=batch,
         resolution=resolution,
         merge=tiling.merge,
+        tta=options.tta,
         promise=tiling.promise,
         expected_bytes=BASE_BYTES + batch * patch_bytes + band_bytes,
     )

@@ -1,34 +1,45 @@
 """What a worker does with a batch of tiles: read, normalise, forward, and its share of merging."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from geounet.bands import normalise
 from geounet.blend import BlendWeights
-from geounet.decision import Decision
+from geounet.decision import Decision, Storage, stored
 from geounet.jobs.plan import Plan
 from geounet.legend import NODATA_ID
 from geounet.mirror import trim
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Runtime, runtime_for
 from geounet.raster.scene import open_scene, read_valid
+from geounet.symmetry import SYMMETRIES
 from geounet.tiles import Tile, Window
+
+
+class Layers(NamedTuple):
+    """What is known of some pixels in the end."""
+
+    mask: np.ndarray
+    """uint8 ``(height, width)``, class ids; 255 without data."""
+    confidence: np.ndarray
+    """uint8 ``(height, width)``: the class's probability times 255."""
+    shares: np.ndarray | None = None
+    """``(classes, height, width)``, probabilities as they are stored, if they are asked for."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A tile's share of the mask, on the scene's grid, where every pixel has one owner."""
+    """A tile's share of the result, on the scene's grid, where every pixel has one owner."""
 
     index: int
     """The tile's index."""
     window: Window | None
     """The scene pixels that the tile owns; None where a fine working grid leaves it none."""
-    mask: np.ndarray
-    """uint8 ``(height, width)``, class ids; 255 without data."""
-    confidence: np.ndarray
-    """uint8 ``(height, width)``: the class's probability times 255."""
+    layers: Layers
+    """Their values."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,20 @@ class Work:
     plan: Plan
     bundle: ModelBundle
     decision: Decision
+    storage: Storage | None = None
+    """How probabilities are stored; None: they are not asked for."""
+
+    def finish(self, probabilities: np.ndarray, known: np.ndarray) -> Layers:
+        """The layers of pixels on the scene's grid.
+
+        Args:
+            probabilities: float ``(classes, height, width)``.
+            known: bool ``(height, width)``, False without data.
+        """
+        mask, confidence = self.decision.decide(probabilities, known)
+        if self.storage is None:
+            return Layers(mask, confidence)
+        return Layers(mask, confidence, stored(probabilities, known, self.storage))
 
 
 def predict_batch(work: Work, indices: tuple[int, ...]) -> list[Piece] | list[Share]:
@@ -80,11 +105,11 @@ def segment_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> lis
             knowns.append(_known(work, dataset, window))
             if knowns[-1].any():
                 patches.append(_read_patch(work, dataset, tile)[0])
-    probabilities = iter(runtime.predict(np.stack(patches)) if patches else ())
+    probabilities = iter(_probabilities(work, runtime, patches))
     return [
         _decide(work, tile, window, next(probabilities), known)
         if window is not None and known.any()
-        else _blank(tile, window)
+        else _blank(work, tile, window)
         for tile, window, known in zip(tiles, windows, knowns, strict=True)
     ]
 
@@ -110,7 +135,7 @@ def share_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[
             empty.append(not valid.any())
             if valid.any():
                 patches.append(patch)
-    probabilities = iter(runtime.predict(np.stack(patches)) if patches else ())
+    probabilities = iter(_probabilities(work, runtime, patches))
     shares = []
     for tile, window, known, blank in zip(tiles, windows, knowns, empty, strict=True):
         inside = weights.inside(tile.index)
@@ -138,9 +163,30 @@ def _read_patch(work: Work, dataset: Any, tile: Tile) -> tuple[np.ndarray, np.nd
     return normalise(data, valid, plan.stretch, spec.mean, spec.std), valid
 
 
-def _blank(tile: Tile, window: Window | None) -> Piece:
+def _probabilities(work: Work, runtime: Runtime, patches: list[np.ndarray]) -> Iterable[np.ndarray]:
+    """Class probabilities of patches, averaged over the symmetries that the user asks for."""
+    if not patches:
+        return ()
+    batch = np.stack(patches)
+    first, *others = SYMMETRIES[work.plan.tta]
+    mean: np.ndarray = first.undo(runtime.predict(np.ascontiguousarray(first.apply(batch))))
+    if others:
+        mean = mean.copy()
+        for symmetry in others:
+            turned = np.ascontiguousarray(symmetry.apply(batch))
+            mean += symmetry.undo(runtime.predict(turned))
+        mean /= 1 + len(others)
+    return mean
+
+
+def _blank(work: Work, tile: Tile, window: Window | None) -> Piece:
     shape = (window.height, window.width) if window else (0, 0)
-    return Piece(tile.index, window, np.full(shape, NODATA_ID, np.uint8), np.zeros(shape, np.uint8))
+    layers = Layers(np.full(shape, NODATA_ID, np.uint8), np.zeros(shape, np.uint8))
+    if work.storage:
+        nothing = np.zeros((len(work.decision.ids), *shape), np.float32)
+        shares = stored(nothing, np.zeros(shape, dtype=bool), work.storage)
+        layers = layers._replace(shares=shares)
+    return Piece(tile.index, window, layers)
 
 
 def _decide(
@@ -160,4 +206,4 @@ def _decide(
         right - left,
     )
     field = grid.to_scene(field, top, left, window)
-    return Piece(tile.index, window, *work.decision.decide(field, known))
+    return Piece(tile.index, window, work.finish(field, known))

@@ -16,7 +16,7 @@ from geounet import __version__
 from geounet.decision import decision_for
 from geounet.errors import GeounetError
 from geounet.jobs.execute import windowed
-from geounet.jobs.merge import Strip, assembler_for
+from geounet.jobs.merge import assembler_for
 from geounet.jobs.options import ClassSummary, OutputOptions, polygon_options
 from geounet.jobs.outputs import (
     RUN_TAG,
@@ -30,10 +30,10 @@ from geounet.jobs.outputs import (
     run_identity,
 )
 from geounet.jobs.plan import SegmentOptions, make_plan
-from geounet.jobs.predict import Work, predict_batch
+from geounet.jobs.predict import Layers, Work, predict_batch
 from geounet.jobs.report import Listener, Report
 from geounet.model.bundle import ModelBundle
-from geounet.raster.mask import MaskWriter
+from geounet.raster.mask import MaskWriter, ProbabilityWriter
 from geounet.raster.scene import describe
 
 if TYPE_CHECKING:
@@ -109,11 +109,19 @@ def segment_scene(
         "GEOUNET_VERSION": __version__,
         "GEOUNET_MODEL": f"{bundle.spec.name} {bundle.digest[:16]}",
     }
+    storage = output.probabilities
+    limits = options.limits(bundle.spec)
+    decision = decision_for(bundle.spec.legend, polygons.mapping, limits)
+    work = Work(plan, bundle, decision, storage)
     summaries: tuple[ClassSummary, ...] = ()
     notices: tuple[str, ...] = (scene.notice,) if scene.notice else ()
-    folder = outputs.mask.parent
+    folder, frame, legend = outputs.mask.parent, plan.frame, bundle.spec.legend
     with ExitStack() as stack:
-        writer = stack.enter_context(MaskWriter(outputs.mask, scene, bundle.spec.legend, tags))
+        writer = stack.enter_context(MaskWriter(outputs.mask, frame, legend, tags))
+        shares = None
+        if storage and outputs.probabilities:
+            shares = ProbabilityWriter(outputs.probabilities, frame, legend, tags, storage)
+            stack.enter_context(shares)
         maker = None
         if output.polygons:
             # numba, pyarrow and GDAL's vector half take a second to import.
@@ -122,25 +130,29 @@ def segment_scene(
             if not is_compiled():
                 listener.noted("first polygons on this machine: compiling takes up to a minute")
             step = plan.work.rows.step
-            maker = PolygonMaker(scene.width, scene.georef, folder, polygons, step)
+            maker = PolygonMaker(frame.width, frame.georef, folder, polygons, step)
             stack.enter_context(maker)
-        limits = options.limits(bundle.spec)
-        work = Work(plan, bundle, decision_for(bundle.spec.legend, polygons.mapping, limits))
-        for strip in _rows(work, client, listener):
-            writer.write_rows(strip.mask)
+        for layers in _rows(work, client, listener):
+            writer.write_rows(layers.mask)
+            if shares and layers.shares is not None:
+                shares.write_rows(layers.shares)
             if maker:
-                maker.push(strip.mask, strip.confidence)
+                maker.push(layers.mask, layers.confidence)
         writer.finish()
+        if shares:
+            shares.finish()
         if maker:
             maker.finish()
             notices += maker.publish(Path(uri).stem, output.formats)
             summaries = maker.summary()
+        if shares:
+            shares.publish()
         publish_mask_styles(outputs.mask, bundle.spec.legend)
         writer.publish()
     return Report(uri, outputs, summaries, time.perf_counter() - started, notices=notices)
 
 
-def _rows(work: Work, client: "Client", listener: Listener) -> Iterator[Strip]:
+def _rows(work: Work, client: "Client", listener: Listener) -> Iterator[Layers]:
     """Finished rows of the scene from top to bottom, computed by the client's workers."""
     plan = work.plan
     assembler = assembler_for(work)

@@ -14,7 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from geounet.errors import SceneError
-from geounet.georef import Georef
+from geounet.georef import Frame, Georef
 from geounet.mirror import mirror_index
 from geounet.raster.locate import georeference
 from geounet.tiles import Window
@@ -57,6 +57,11 @@ class Scene:
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.height, self.width
+
+    @property
+    def frame(self) -> Frame:
+        """Size and place."""
+        return Frame(self.height, self.width, self.georef)
 
 
 def describe(uri: str | Path, driver: str = "GTiff") -> Scene:

@@ -169,6 +169,8 @@ def test_several_scenes_one_of_them_broken(
         ["s.tif", "--threshold", "building=2"],
         ["s.tif", "--threshold", "building=0.5", "--threshold", "building=0.6"],
         ["s.tif", "--merge", "mean"],
+        ["s.tif", "--tta", "all"],
+        ["s.tif", "--probabilities", "int3"],
         ["s.tif", "--no-such-option"],
     ],
 )

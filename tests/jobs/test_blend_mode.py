@@ -13,10 +13,10 @@ from geounet.bands import normalise
 from geounet.decision import Decision
 from geounet.errors import ConfigError
 from geounet.jobs.execute import dask_client
-from geounet.jobs.merge import BlendAssembler, Strip
+from geounet.jobs.merge import BlendAssembler
 from geounet.jobs.options import OutputOptions
 from geounet.jobs.plan import Plan, SegmentOptions, make_plan
-from geounet.jobs.predict import Share, Work, share_tiles
+from geounet.jobs.predict import Layers, Share, Work, share_tiles
 from geounet.jobs.segment import segment_scenes
 from geounet.model.bundle import ModelBundle, load_bundle
 from geounet.model.networks import build_network
@@ -54,7 +54,7 @@ def blended(
     decision = Recording((0, 1, 2), (0, 1, 2))
     work = Work(plan, bundle, decision)
     assembler = BlendAssembler(work)
-    strips: list[Strip] = []
+    strips: list[Layers] = []
     for batch in plan.batches():
         for share in share_tiles(work, batch, runtime):  # type: ignore[arg-type]
             strips += assembler.add(share)

@@ -34,7 +34,7 @@ def classes(height: int, width: int) -> np.ndarray:
 
 
 def write(scene: Scene, mask: np.ndarray, path: Path, rows: int = 97) -> None:
-    with MaskWriter(path, scene, LEGEND, {"MADE": "here"}) as writer:
+    with MaskWriter(path, scene.frame, LEGEND, {"MADE": "here"}) as writer:
         for row in range(0, len(mask), rows):
             writer.write_rows(mask[row : row + rows])
         writer.finish()
@@ -88,7 +88,7 @@ def test_missing_rows_are_not_published(tmp_path: Path) -> None:
     scene = describe(write_scene(tmp_path / "s.tif", noise(60, 60)))
     with (
         pytest.raises(OutputError, match="40 of 60 rows"),
-        MaskWriter(tmp_path / "m.tif", scene, LEGEND, {}) as writer,
+        MaskWriter(tmp_path / "m.tif", scene.frame, LEGEND, {}) as writer,
     ):
         writer.write_rows(np.zeros((40, 60), np.uint8))
         writer.finish()
@@ -98,16 +98,16 @@ def test_missing_rows_are_not_published(tmp_path: Path) -> None:
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     scene = describe(write_scene(tmp_path / "s.tif", noise(6, 6)))
     with pytest.raises(OutputError, match=r"m.tif: cannot be written"):
-        MaskWriter(tmp_path / "none" / "m.tif", scene, LEGEND, {})
+        MaskWriter(tmp_path / "none" / "m.tif", scene.frame, LEGEND, {})
 
 
 def test_damage_on_the_way_to_the_disk_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = describe(write_scene(tmp_path / "s.tif", noise(60, 60)))
-    with MaskWriter(tmp_path / "m.tif", scene, LEGEND, {}) as writer:
+    with MaskWriter(tmp_path / "m.tif", scene.frame, LEGEND, {}) as writer:
         writer.write_rows(np.zeros((60, 60), np.uint8))
-        monkeypatch.setattr(writer, "_checksum", 1)
+        monkeypatch.setattr(writer, "_checksums", [1])
         with pytest.raises(OutputError, match="does not read back"):
             writer.finish()
     assert not (tmp_path / "m.tif").exists()
@@ -121,7 +121,7 @@ from geounet.raster.scene import describe
 from tests.helpers import LEGEND
 folder = Path(sys.argv[1])
 mask = np.random.default_rng(0).integers(0, 3, (3000, 3000), dtype=np.uint8)
-with MaskWriter(folder / "m.tif", describe(folder / "s.tif"), LEGEND, {}) as writer:
+with MaskWriter(folder / "m.tif", describe(folder / "s.tif").frame, LEGEND, {}) as writer:
     print("begun", flush=True)
     for row in range(0, 3000, 100):
         writer.write_rows(mask[row : row + 100])
