@@ -51,6 +51,8 @@ def main() -> None:
     Exit codes: 0 done, 1 a job failed (one line on standard error says why), 2 wrong usage,
     130 interrupted. ``--debug`` anywhere on the line shows the traceback instead.
     """
+    # Arrow's own allocator keeps a batch's memory for the next; many sizes come and go here.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")

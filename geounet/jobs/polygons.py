@@ -62,8 +62,9 @@ class PolygonMaker:
         """
         self._georef = georef
         self._folder = folder
-        self._lookup = np.full(256, NODATA_ID, dtype=np.uint8)
-        self._lookup[list(options.mapping)] = list(options.mapping.values())
+        lookup = np.full(256, NODATA_ID, dtype=np.uint8)
+        lookup[list(options.mapping)] = list(options.mapping.values())
+        self._lookup = lookup.tobytes()
         self._legend = options.chosen_legend
         self._chosen_ids = np.array([item.id for item in self._legend])
         self._areas = dict.fromkeys(self._legend.names, 0.0)
@@ -101,7 +102,10 @@ class PolygonMaker:
 
     def push(self, mask: np.ndarray, confidence: np.ndarray | None) -> None:
         """Take uint8 ``(n, width)`` class ids and confidences (probability times 255)."""
-        self._spill(self._cleaner.push(self._polygonizer.push(self._lookup[mask], confidence)))
+        # Five times as fast as indexing, which takes as long as following the outlines.
+        ids = bytearray(np.ascontiguousarray(mask)).translate(self._lookup)
+        rows = np.frombuffer(ids, np.uint8).reshape(mask.shape)
+        self._spill(self._cleaner.push(self._polygonizer.push(rows, confidence)))
         release()
 
     def finish(self) -> None:

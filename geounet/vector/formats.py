@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyogrio
 from pyproj import CRS
 
 from geounet.errors import OutputError
@@ -57,6 +56,8 @@ class Format:
 
 
 def _write_ogr(path: Path, polygons: PolygonLayer, driver: str, **options: Any) -> None:
+    import pyogrio  # takes half a second and 70 MB, pandas included; GeoParquet does without
+
     with warnings.catch_warnings():
         # A scene without CRS has been announced by the preflight.
         warnings.filterwarnings("ignore", message=".*crs.*was not provided")
@@ -72,6 +73,8 @@ def _write_ogr(path: Path, polygons: PolygonLayer, driver: str, **options: Any) 
 
 
 def _count_ogr(path: Path, name: str) -> int:
+    import pyogrio
+
     return int(pyogrio.read_info(path, force_feature_count=True)["features"])
 
 

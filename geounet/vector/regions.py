@@ -197,23 +197,23 @@ def _gather(piece: int, skip: int, pieces: Ints, offsets: Longs, points: Ints, r
 
 
 @njit(cache=True, nogil=True)
-def _split(ring: Ints, pinches: int) -> tuple[Longs, Longs]:
+def _split(ring: Ints, pinches: int) -> tuple[Longs, Ints]:
     """Split a ring at the corners that it visits twice.
 
     Walking the ring with a stack of vertices, a corner met again closes a loop: what lies on the
     stack above its first visit is taken off.
 
     Returns:
-        Offsets int64 (loops + 1,) and the order int64 (n,) of the ring's vertices, loop by loop.
+        Offsets int64 (loops + 1,) and the order int32 (n,) of the ring's vertices, loop by loop.
     """
     size = 16
     while size < 3 * pinches:
         size *= 2
     slots = np.full(size, -1, np.int64)  # open addressing: corner -> position of its first visit
     count = ring.shape[0]
-    stack = np.empty(count, np.int64)
-    depth = np.empty(count, np.int64)  # position -> place on the stack
-    order = np.empty(count, np.int64)
+    stack = np.empty(count, np.int32)
+    depth = np.empty(count, np.int32)  # position -> place on the stack
+    order = np.empty(count, np.int32)
     parts = np.zeros(pinches + 2, np.int64)
     n_parts = 0
     n = 0
