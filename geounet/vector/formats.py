@@ -83,6 +83,8 @@ def _sqlite_unsynced() -> Iterator[None]:
     """Let SQLite leave the file to the system's cache: it is under a hidden name and will be
     flushed once, when it is whole, instead of several times a layer.
     """
+    import pyogrio
+
     name = "OGR_SQLITE_SYNCHRONOUS"
     before = pyogrio.get_gdal_config_option(name)
     pyogrio.set_gdal_config_options({name: "OFF"})
