@@ -47,20 +47,21 @@ def predict(network: nn.Module, image: Tensor, bfloat16: bool, shrink: int = 0) 
     """
     height, width = image.shape[1:]
     classes = torch.zeros((height, width), dtype=torch.uint8)
+    device = next((value.device for value in network.parameters()), image.device)
     margin = round_up(max(_MARGIN, shrink), _STRIDE)
     with torch.inference_mode():
         for tile in TileGrid(height, width, (_CORE, _CORE), margin, _STRIDE):
             core, patch = tile.core, tile.patch
             rows = torch.from_numpy(mirror_index(patch.row, patch.height, height))
             cols = torch.from_numpy(mirror_index(patch.col, patch.width, width))
-            inputs = image[:, rows[:, None], cols[None, :]][None]
+            inputs = image[:, rows[:, None], cols[None, :]][None].to(device)
             if bfloat16:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 logits = network(inputs)[0]
             start = margin - shrink
             best = logits[:, start : start + core.height, start : start + core.width]
-            classes[core.row : core.row_end, core.col : core.col_end] = best.argmax(0)
+            classes[core.row : core.row_end, core.col : core.col_end] = best.argmax(0).cpu()
     return classes
 
 

@@ -16,6 +16,8 @@ from geounet.legend import LandClass, Legend
 
 T = TypeVar("T")
 _MAX_CLASSES = 8  # a label set is one byte
+LOSSES = ("cross_entropy", "dice", "iou", "lovasz", "focal", "tversky")
+"""Terms of a loss."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,26 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class WeightMapConfig:
+    """Weights between neighbouring objects, see :mod:`geounet.train.weightmap`."""
+
+    classes: tuple[str, ...]
+    """Classes that stand in objects; connected regions of one class are one."""
+    w0: float = 10.0
+    """Weight between objects that touch, added to that of the pixel's class."""
+    sigma: float = 5.0
+    """How far apart objects still count as neighbours, in pixels of the window."""
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise ConfigError("fit.weight_map.classes is empty; name the classes of objects")
+        if not (self.w0 > 0 and self.sigma > 0):
+            raise ConfigError(
+                f"fit.weight_map: w0 {self.w0} and sigma {self.sigma} must be positive"
+            )
+
+
+@dataclass(frozen=True)
 class FitConfig:
     """The loop."""
 
@@ -153,10 +175,20 @@ class FitConfig:
     """Largest norm of the gradient."""
     ema: float = 0.998
     """Decay of the averaged weights, those that are exported."""
+    loss: Mapping[str, float] = field(default_factory=dict)
+    """Term -> weight in the sum that is minimised; the terms are those of :data:`LOSSES`, see
+    :mod:`geounet.train.loss`. Empty: ``{ cross_entropy = 1, dice = fit.dice }``."""
     dice: float = 0.5
-    """Weight of the Dice term beside the cross-entropy."""
+    """Weight of the Dice term beside the cross-entropy, where ``loss`` is empty."""
+    focus: float = 2.0
+    """Exponent gamma of the focal loss."""
+    tversky: tuple[float, float] = (0.3, 0.7)
+    """Weights of false positives and of false negatives in the Tversky loss."""
+    weight_map: WeightMapConfig | None = None
+    """Weights between neighbouring objects, in cross-entropy and focal loss."""
     class_weights: Mapping[str, float] = field(default_factory=dict)
-    """Class name -> weight in the cross-entropy of a pixel labelled so; 1 where not named."""
+    """Class name -> weight in cross-entropy and focal loss of a pixel labelled so; 1 where not
+    named."""
     bfloat16: bool = True
     """Autocast to bfloat16 and channels-last memory."""
     seed: int = 1
@@ -165,6 +197,13 @@ class FitConfig:
     """Steps between checks on the scenes of ``[[check]]``; 0: only at the end."""
     save_minutes: float = 3.0
     """Minutes between checkpoints."""
+    patience: int = 0
+    """Checks in a row without a better mean IoU after which the run stops; 0: never. The best
+    weights stand in ``best.pt``."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU if there is one."""
+    workers: int = 0
+    """Processes that make the batches; 0: one thread of this process."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "window"):
@@ -172,11 +211,28 @@ class FitConfig:
                 raise ConfigError(f"fit.{name} {getattr(self, name)} must be at least 1")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"fit.ema {self.ema} must lie in 0 .. 1")
+        for name in self.loss:
+            if name not in LOSSES:
+                raise ConfigError(f"fit.loss.{name} is unknown; known: {', '.join(LOSSES)}")
+        weights = self.terms.values()
+        if not (all(weight >= 0 for weight in weights) and sum(weights) > 0):
+            raise ConfigError(f"fit.loss {dict(self.terms)} needs weights >= 0 and one above 0")
+        if len(self.tversky) != 2 or not min(self.tversky) >= 0:
+            raise ConfigError(f"fit.tversky {self.tversky} must be two numbers >= 0")
+        if self.focus < 0 or self.patience < 0 or self.workers < 0:
+            raise ConfigError("fit.focus, fit.patience and fit.workers must not be negative")
+        if self.patience and not self.check_every:
+            raise ConfigError("fit.patience counts checks, so it needs fit.check_every above 0")
         if not self.rate > 0:
             raise ConfigError(f"fit.rate {self.rate} must be positive")
         for name, weight in self.class_weights.items():
             if not weight > 0:
                 raise ConfigError(f"fit.class_weights.{name} {weight} must be positive")
+
+    @property
+    def terms(self) -> Mapping[str, float]:
+        """The loss: term -> weight."""
+        return self.loss or {"cross_entropy": 1.0, "dice": self.dice}
 
 
 @dataclass(frozen=True)
@@ -204,8 +260,11 @@ class TrainConfig:
             for names in item.labels.values():
                 for name in names:
                     legend[name]
-        for name in self.fit.class_weights:
+        objects = self.fit.weight_map.classes if self.fit.weight_map else ()
+        for name in (*self.fit.class_weights, *objects):
             legend[name]
+        if self.fit.patience and not self.check:
+            raise ConfigError("fit.patience counts checks, so it needs a [[check]]")
         if not self.source or not sum(item.share for item in self.source) > 0:
             raise ConfigError("training needs a [[source]] with a share above 0")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geounet.errors import ConfigError, GeounetError
+from geounet.train.config import LOSSES
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -36,15 +37,19 @@ def plot(log: Sequence[dict[str, Any]], out: Path) -> None:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     steps = [line for line in log if "loss" in line]
-    for key in ("cross_entropy", "dice"):
-        left.plot([s["step"] for s in steps], [s[key] for s in steps], label=key, linewidth=1)
+    for key in LOSSES:
+        points = [line for line in steps if key in line]
+        if points:
+            left.plot([p["step"] for p in points], [p[key] for p in points], label=key, linewidth=1)
     left.set(xlabel="step", title="training loss")
-    left.legend()
+    if steps:
+        left.legend()
     for name in dict.fromkeys(line["check"] for line in log if "check" in line):
         points = [line for line in log if line.get("check", line.get("final")) == name]
         right.plot([p["step"] for p in points], [p["miou"] for p in points], "o-", label=name)
     right.set(xlabel="step", title="mean IoU on scenes never trained on", ylim=(0, 1))
-    right.legend()
+    if right.lines:
+        right.legend()
     figure.savefig(out, dpi=100)
     pyplot.close(figure)
 

@@ -1,29 +1,34 @@
-"""The training loop: AdamW, warm-up and cosine, averaged weights, exact resumption."""
+"""The training loop: AdamW, warm-up and cosine, averaged weights, exact resumption.
+
+One process, or several under ``torchrun``; on the processor or on GPUs. In all of them a batch is
+the same windows and the gradient that of the whole batch (see :mod:`geounet.train.ranks`).
+"""
 
 import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from geounet.errors import ConfigError
-from geounet.train.check import load_checks, run_check
+from geounet.train.check import Check, load_checks, run_check
 from geounet.train.config import FitConfig, TrainConfig, build
-from geounet.train.loss import partial_label_loss
+from geounet.train.feed import Feed
+from geounet.train.logbook import Logbook, means
+from geounet.train.loss import TERMS, Evidence
 from geounet.train.network import initial_network, read_checkpoint
 from geounet.train.pace import Pace
-from geounet.train.samples import Sampler, load_pools
+from geounet.train.ranks import Place, agreed, choose_device, joined
+from geounet.train.samples import Batch, Sampler, load_pools
 
-CHECKPOINT = "last.pt"
-LOG = "log.jsonl"
+CHECKPOINT, BEST = "last.pt", "best.pt"
 _LOG_EVERY = 10  # steps averaged per line
 
 
@@ -42,24 +47,43 @@ class State:
     average: nn.Module
     """Exponential moving average of weights and of batch statistics: what is checked, exported."""
     optimizer: torch.optim.Optimizer
+    place: Place
     step: int = 0
     """Steps done."""
     seconds: float = 0.0
     """Wall time trained, over all resumptions."""
+    best: float = -1.0
+    """Highest mean of the checks' mean IoU so far."""
+    stale: int = 0
+    """Checks since then."""
+
+    def __post_init__(self) -> None:
+        # Gradients are averaged over the processes while they are computed. The processor has no
+        # batch normalisation over processes: there each one's statistics are of its own part.
+        self.forward: nn.Module = self.network
+        if self.place.world > 1:
+            self.forward = DistributedDataParallel(self.network)
 
     def progress(self, fit: FitConfig) -> float:
         """Part of the run that is over, by steps or by the clock, whichever is further on."""
         by_clock = self.seconds / (60 * fit.minutes) if fit.minutes > 0 else 0.0
         return max(self.step / fit.steps, by_clock)
 
+    def over(self, fit: FitConfig) -> bool:
+        """Whether the schedule has ended, or the checks have stopped improving."""
+        return self.progress(fit) >= 1 or (fit.patience > 0 and self.stale >= fit.patience)
 
-def start(config: TrainConfig) -> State:
+
+def start(config: TrainConfig, place: Place | None = None) -> State:
     """A network to train, with pretrained weights where the configuration asks for them."""
-    network = initial_network(config)
+    place = place or Place(choose_device(config.fit.device, 0))
+    network = initial_network(config).to(place.device)
     if config.fit.bfloat16:
         network = network.to(memory_format=torch.channels_last)
+    if place.world > 1 and place.device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     average = deepcopy(network).eval().requires_grad_(False)
-    return State(network, average, _optimizer(network, config.fit))
+    return State(network, average, _optimizer(network, config.fit), place)
 
 
 def _optimizer(network: nn.Module, fit: FitConfig) -> torch.optim.Optimizer:
@@ -79,24 +103,22 @@ def _optimizer(network: nn.Module, fit: FitConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=fit.rate)
 
 
-def train_step(
-    state: State, images: Tensor, labels: Tensor, config: TrainConfig
-) -> dict[str, float]:
+def train_step(state: State, batch: Batch, config: TrainConfig) -> dict[str, float]:
     """One optimizer step; returns what the log shows."""
-    fit = config.fit
+    fit, place = config.fit, state.place
     rate = learning_rate(state.step, state.progress(fit), fit)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
-    torch.manual_seed(fit.seed * 1_000_003 + state.step)  # for networks with dropout
-    state.network.train()
+    # For networks with dropout; the windows of another process are dropped from otherwise.
+    torch.manual_seed(fit.seed * 1_000_003 + state.step + 7_919 * place.rank)
+    state.forward.train()
+    images = batch.images
     if fit.bfloat16:
         images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16, enabled=fit.bfloat16):
-        logits = state.network(images)
-    labels = inner(labels, logits)
-    weights = [fit.class_weights.get(item.name, 1.0) for item in config.legend]
-    loss = partial_label_loss(logits, labels, torch.tensor(weights))
-    total = loss.cross_entropy + fit.dice * loss.dice
+    with torch.autocast(place.device.type, torch.bfloat16, enabled=fit.bfloat16):
+        logits = state.forward(images)
+    terms = losses(logits, batch, config)
+    total = torch.stack([fit.terms[name] * value for name, value in terms.items()]).sum()
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), fit.clip)
@@ -105,22 +127,32 @@ def train_step(
     state.optimizer.step()
     state.step += 1
     _update_average(state, fit.ema)
-    return {
-        "loss": total.item(),
-        "cross_entropy": loss.cross_entropy.item(),
-        "dice": loss.dice.item(),
-        "norm": float(norm),
-        "rate": rate,
-    }
+    parts = {name: value.item() for name, value in terms.items()}
+    return {"loss": total.item(), **parts, "norm": float(norm), "rate": rate}
 
 
-def inner(labels: Tensor, logits: Tensor) -> Tensor:
-    """The middle of ``labels`` that unpadded convolutions give logits for."""
+def losses(logits: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
+    """The terms of the loss that have a weight, by name."""
+    fit = config.fit
+    weights = [fit.class_weights.get(item.name, 1.0) for item in config.legend]
+    evidence = Evidence(
+        logits.float(),
+        inner(batch.labels, logits),
+        torch.tensor(weights, device=logits.device) if fit.class_weights else None,
+        None if batch.boundary is None else inner(batch.boundary, logits),
+        fit.focus,
+        fit.tversky,
+    )
+    return {name: TERMS[name](evidence) for name, weight in fit.terms.items() if weight > 0}
+
+
+def inner(plane: Tensor, logits: Tensor) -> Tensor:
+    """The middle of labels or weights that unpadded convolutions give logits for."""
     rows, cols = (
         (before - after) // 2
-        for before, after in zip(labels.shape[-2:], logits.shape[-2:], strict=True)
+        for before, after in zip(plane.shape[-2:], logits.shape[-2:], strict=True)
     )
-    return labels[..., rows : labels.shape[-2] - rows, cols : labels.shape[-1] - cols]
+    return plane[..., rows : plane.shape[-2] - rows, cols : plane.shape[-1] - cols]
 
 
 @torch.no_grad()
@@ -143,6 +175,8 @@ def save_checkpoint(path: Path, state: State, config: TrainConfig) -> None:
         "optimizer": state.optimizer.state_dict(),
         "step": state.step,
         "seconds": state.seconds,
+        "best": state.best,
+        "stale": state.stale,
         "config": json.dumps(asdict(config)),
     }
     temporary = path.with_suffix(".tmp")
@@ -153,10 +187,10 @@ def save_checkpoint(path: Path, state: State, config: TrainConfig) -> None:
     temporary.replace(path)
 
 
-def resume(config: TrainConfig, path: Path) -> State:
+def resume(config: TrainConfig, path: Path, place: Place | None = None) -> State:
     """The state that a checkpoint holds; the network must be the one of ``config``."""
     content = read_checkpoint(path)
-    state = start(config)
+    state = start(config, place)
     before = build(TrainConfig, json.loads(content["config"]), "")
     for key in ("network", "legend"):
         if getattr(before, key) != getattr(config, key):
@@ -165,21 +199,13 @@ def resume(config: TrainConfig, path: Path) -> State:
     state.average.load_state_dict(content["average"])
     state.optimizer.load_state_dict(content["optimizer"])
     state.step, state.seconds = content["step"], content["seconds"]
+    # Checkpoints of the first release know no early stopping.
+    state.best, state.stale = content.get("best", -1.0), content.get("stale", 0)
     return state
 
 
-def _batches(sampler: Sampler, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches from step ``first`` on, each made in a thread while the one before is trained on."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(sampler.batch, first)
-        while True:
-            first += 1
-            batch, coming = coming.result(), pool.submit(sampler.batch, first)
-            yield batch
-
-
 def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
-    """Train until the schedule ends, writing ``last.pt`` and ``log.jsonl`` into ``out``.
+    """Train until the schedule ends, writing ``last.pt`` and the log into ``out``.
 
     Args:
         config: the run.
@@ -190,45 +216,78 @@ def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
     if path.exists() and not again:
         raise ConfigError(f"{path} exists; add --resume, or name another folder")
     out.mkdir(parents=True, exist_ok=True)
-    state = resume(config, path) if again else start(config)
-    sampler, checks = Sampler(config, load_pools(config)), load_checks(config)
-    pace = Pace()
-    entries: list[dict[str, float]] = []
-    saved = mark = time.monotonic()
-    for images, labels in _batches(sampler, state.step):
-        if state.progress(config.fit) >= 1:
-            break
-        if config.fit.minutes > 0:  # the clock decides anyway: give way to other processes
-            torch.set_num_threads(pace.threads())
-        entry = train_step(state, images, labels, config)
-        now = time.monotonic()
-        state.seconds, mark = state.seconds + now - mark, now
-        entries.append(entry)
-        if len(entries) == _LOG_EVERY:
-            _log(out, state, {**_means(entries), "threads": torch.get_num_threads()})
-            entries.clear()
-        if config.fit.check_every and state.step % config.fit.check_every == 0:
-            for check in checks:
-                _log(out, state, {"check": check.name, **run_check(check, state.average, config)})
-        if now - saved > 60 * config.fit.save_minutes:
-            save_checkpoint(path, state, config)
-            saved = now
-    save_checkpoint(path, state, config)
-    for check in checks:
-        _log(out, state, {"final": check.name, **run_check(check, state.average, config)})
+    with joined(config.fit.device, config.fit.batch) as place:
+        state = resume(config, path, place) if again else start(config, place)
+        feed = Feed(
+            Sampler(config, load_pools(config)), place, config.fit.batch, config.fit.workers
+        )
+        checks = load_checks(config) if place.leads else []
+        with Logbook(out, quiet=not place.leads) as book:
+            _loop(state, feed, checks, book, config, path)
+            if place.leads:
+                save_checkpoint(path, state, config)
+                _measure(state, checks, book, config, "final")
     return state
 
 
-def _means(entries: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean of every key, to four significant digits."""
-    return {
-        key: float(f"{sum(entry[key] for entry in entries) / len(entries):.4g}")
-        for key in entries[0]
-    }
+def _loop(
+    state: State, feed: Feed, checks: list[Check], book: Logbook, config: TrainConfig, path: Path
+) -> None:
+    """Steps until the run is over; the leading process logs, checks and saves."""
+    fit, place = config.fit, state.place
+    pace = Pace()
+    entries: list[dict[str, float]] = []
+    saved = mark = time.monotonic()
+    waited, waited_since = 0.0, mark
+    if state.over(fit):
+        return
+    for batch in feed.steps(state.step, fit.steps):
+        if fit.minutes > 0 and place.device.type == "cpu":
+            # The clock decides anyway: give way to other processes.
+            torch.set_num_threads(pace.threads())
+        entry = train_step(state, batch, config)
+        now = time.monotonic()
+        state.seconds, mark = agreed(state.seconds + now - mark, place), now
+        book.advance(state.step, state.progress(fit), entry["loss"])
+        entries.append(entry)
+        if len(entries) == _LOG_EVERY:
+            waiting = (feed.waited - waited) / max(now - waited_since, 1e-9)
+            waited, waited_since = feed.waited, now
+            more = {"waiting": round(waiting, 4), "threads": torch.get_num_threads()}
+            book.write(state.step, state.seconds, {**means(entries), **more})
+            entries.clear()
+        if fit.check_every and state.step % fit.check_every == 0:
+            _judge(state, checks, book, config, path)
+            # Time that the checks took is not time between batches.
+            waited_since += time.monotonic() - now
+        if place.leads and now - saved > 60 * fit.save_minutes:
+            save_checkpoint(path, state, config)
+            saved = now
+        if state.over(fit):
+            break
 
 
-def _log(out: Path, state: State, entry: dict[str, Any]) -> None:
-    """Append a line to the run's log."""
-    line = {"step": state.step, "seconds": round(state.seconds, 1), **entry}
-    with (out / LOG).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
+def _judge(
+    state: State, checks: list[Check], book: Logbook, config: TrainConfig, path: Path
+) -> None:
+    """Measure the average, keep it if it is the best so far, count if it is not."""
+    scores = _measure(state, checks, book, config, "check")
+    score = agreed(sum(scores) / len(scores) if scores else -1.0, state.place)
+    if score > state.best:
+        state.best, state.stale = score, 0
+        if config.fit.patience and state.place.leads:
+            save_checkpoint(path.with_name(BEST), state, config)
+    else:
+        state.stale += 1
+
+
+def _measure(
+    state: State, checks: list[Check], book: Logbook, config: TrainConfig, kind: str
+) -> list[float]:
+    """Log the accuracy on every check's scenes; returns their mean IoUs."""
+    scores: list[Mapping[str, float]] = []
+    for check in checks:
+        scores.append(run_check(check, state.average, config))
+        book.write(state.step, state.seconds, {kind: check.name, **scores[-1]})
+    book.draw()
+    return [score["miou"] for score in scores if "miou" in score]

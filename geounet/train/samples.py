@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from geounet.tiles import Window
 from geounet.train.augment import recolour, window_map
 from geounet.train.config import SourceConfig, TownConfig, TrainConfig
 from geounet.train.texture import Sets, narrow
+from geounet.train.weightmap import boundary_weights, connected_instances
 
 _SPOTS = 20_000  # places kept per label and scene
 _LEVELS = 4  # halvings of the pyramid; the last is 1/8
@@ -45,6 +47,9 @@ class LabelledScene:
     """Label set -> int64 flat positions of some of its pixels."""
     counts: Mapping[int, int]
     """Label set -> number of its pixels."""
+    instances: np.ndarray | None = None
+    """int32 ``(h, w)``: numbers of the objects that the labels came from, 0 outside; None: objects
+    are the connected regions of a class."""
 
     def window(self, x: np.ndarray, y: np.ndarray, scale: float) -> tuple[Tensor, Tensor]:
         """Sample image (bilinear) and labels (nearest) at scene positions, mirrored beyond edges.
@@ -60,12 +65,31 @@ class LabelledScene:
         level = min(max(0, round(math.log2(scale))), len(self.levels) - 1)
         factor = 2**level
         image = _sample(self.levels[level], (x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5)
-        rows, cols = np.rint(y).astype(np.int64), np.rint(x).astype(np.int64)
-        top, left = rows.min(), cols.min()
-        row_map = mirror_index(top, int(rows.max() - top) + 1, self.labels.shape[0])
-        col_map = mirror_index(left, int(cols.max() - left) + 1, self.labels.shape[1])
-        labels = self.labels[row_map[rows - top], col_map[cols - left]]
-        return image, torch.from_numpy(labels)
+        return image, torch.from_numpy(_pick(self.labels, x, y))
+
+    def objects(self, x: np.ndarray, y: np.ndarray, labels: np.ndarray, bits: int) -> np.ndarray:
+        """Object numbers, int32 ``(h, w)``, at positions whose label sets are ``labels``.
+
+        Args:
+            x: as for :meth:`window`.
+            y: as for :meth:`window`.
+            labels: uint8 ``(h, w)``.
+            bits: the classes that form objects.
+        """
+        sets = tuple(1 << index for index in range(8) if bits >> index & 1)
+        if self.instances is None:
+            return connected_instances(labels, sets)
+        return np.where(np.isin(labels, sets), _pick(self.instances, x, y), 0)
+
+
+def _pick(values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The nearest of ``(h, w)`` values at each (x, y), mirrored beyond edges."""
+    rows, cols = np.rint(y).astype(np.int64), np.rint(x).astype(np.int64)
+    top, left = rows.min(), cols.min()
+    row_map = mirror_index(top, int(rows.max() - top) + 1, values.shape[0])
+    col_map = mirror_index(left, int(cols.max() - left) + 1, values.shape[1])
+    picked: np.ndarray = values[row_map[rows - top], col_map[cols - left]]
+    return picked
 
 
 def _sample(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> Tensor:
@@ -202,6 +226,17 @@ class Pool:
         return scene, float(col), float(row)
 
 
+class Batch(NamedTuple):
+    """What one step is trained on."""
+
+    images: Tensor
+    """Network input, float32 ``(n, bands, h, w)``."""
+    labels: Tensor
+    """Label sets, uint8 ``(n, h, w)``."""
+    boundary: Tensor | None
+    """Weights between neighbouring objects, float32 ``(n, h, w)``, where they are asked for."""
+
+
 class Sampler:
     """Draws the batches of a run from scenes that it keeps in memory."""
 
@@ -210,21 +245,28 @@ class Sampler:
         self._pools = [pool for pool in pools if pool.share > 0]
         shares = np.array([pool.share for pool in self._pools])
         self._ends = np.cumsum(shares / shares.sum())
+        legend, weight_map = Legend(config.legend), config.fit.weight_map
+        names = weight_map.classes if weight_map else ()
+        self._objects = sum(1 << legend.names.index(name) for name in names)
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Network input float32 ``(n, bands, h, w)`` and label sets uint8 ``(n, h, w)``."""
+    def batch(self, step: int, part: range | None = None) -> Batch:
+        """The windows of a step; of them only ``part``, if given."""
         fit = self._config.fit
         start = np.random.default_rng((fit.seed, step)).random()
         windows = []
-        for index in range(fit.batch):
+        for index in part if part is not None else range(fit.batch):
             # Systematic sampling: each batch holds the shares as nearly as its size allows.
             place = (index + start) / fit.batch
             pool = self._pools[min(int(np.searchsorted(self._ends, place)), len(self._ends) - 1)]
             windows.append(self._window(pool, np.random.default_rng((fit.seed, step, index))))
-        images, labels = zip(*windows, strict=True)
-        return torch.stack(images), torch.stack(labels)
+        images, labels, boundary = zip(*windows, strict=True)
+        return Batch(
+            torch.stack(images),
+            torch.stack(labels),
+            torch.stack(boundary) if fit.weight_map else None,
+        )
 
-    def _window(self, pool: Pool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _window(self, pool: Pool, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         size, augment = self._config.fit.window, self._config.augment
         scene, col, row = pool.draw(rng)
         low, high = (value or scene.gsd for value in pool.gsd)
@@ -235,8 +277,12 @@ class Sampler:
         x, y = offset[0] + np.float32(col + shift[0]), offset[1] + np.float32(row + shift[1])
         image, labels = scene.window(x, y, scale)
         image = recolour(rng, image, augment)
-        network = self._config.network
-        return standardise(image, network.mean, network.std), labels
+        network, weight_map = self._config.network, self._config.fit.weight_map
+        boundary = None
+        if weight_map is not None:
+            objects = scene.objects(x, y, labels.numpy(), self._objects)
+            boundary = torch.from_numpy(boundary_weights(objects, weight_map.w0, weight_map.sigma))
+        return standardise(image, network.mean, network.std), labels, boundary
 
 
 def standardise(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

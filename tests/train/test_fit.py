@@ -16,7 +16,8 @@ from geounet.train.check import load_checks, run_check
 from geounet.train.config import AugmentConfig, FitConfig
 from geounet.train.curves import plot, read_log
 from geounet.train.export import export
-from geounet.train.fit import CHECKPOINT, LOG, fit, learning_rate
+from geounet.train.fit import CHECKPOINT, fit, learning_rate
+from geounet.train.logbook import LOG
 from geounet.train.network import read_checkpoint
 from tests.train.tiny import build_tiny, config_for
 

@@ -1,0 +1,77 @@
+"""Batches ahead of the step that needs them, in the same order however many make them."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from geounet.train.ranks import Place
+from geounet.train.samples import Batch, Sampler
+
+
+class _Steps(Dataset[Batch]):
+    """Step -> batch, for the worker processes of a ``DataLoader``."""
+
+    def __init__(self, sampler: Sampler, part: range) -> None:
+        self._sampler, self._part = sampler, part
+
+    def __getitem__(self, step: int) -> Batch:
+        torch.set_num_threads(1)  # each worker fills one core
+        return self._sampler.batch(step, self._part)
+
+
+@dataclass(eq=False)
+class Feed:
+    """A run's batches, on the device that trains."""
+
+    sampler: Sampler
+    place: Place
+    batch: int
+    """Windows per step, of all processes together."""
+    workers: int = 0
+    """Processes that make them; 0: one thread of this process."""
+    waited: float = 0.0
+    """Seconds that :meth:`steps` made its caller wait."""
+
+    def steps(self, first: int, end: int) -> Iterator[Batch]:
+        """The batches of the steps ``first .. end``, this process's part of each."""
+        source = self._processes(first, end) if self.workers else self._thread(first, end)
+        for _ in range(first, end):
+            start = time.monotonic()
+            batch = next(source)
+            self.waited += time.monotonic() - start
+            images, labels, boundary = batch
+            yield Batch(
+                self._moved(images),
+                self._moved(labels),
+                None if boundary is None else self._moved(boundary),
+            )
+
+    def _moved(self, value: Tensor) -> Tensor:
+        if self.place.device.type == "cpu":
+            return value
+        return value.pin_memory().to(self.place.device, non_blocking=True)
+
+    def _thread(self, first: int, end: int) -> Iterator[Batch]:
+        """Each made in a thread while the one before is trained on."""
+        part = self.place.part(self.batch)
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.sampler.batch, first, part)
+            for step in range(first + 1, end + 1):
+                batch = coming.result()
+                if step < end:
+                    coming = pool.submit(self.sampler.batch, step, part)
+                yield batch
+
+    def _processes(self, first: int, end: int) -> Iterator[Batch]:
+        loader = DataLoader(
+            _Steps(self.sampler, self.place.part(self.batch)),
+            batch_size=None,
+            sampler=range(first, end),
+            num_workers=self.workers,
+        )
+        return iter(loader)

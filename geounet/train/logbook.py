@@ -1,0 +1,89 @@
+"""A run's log: JSON lines, the curves as a picture, a progress bar, TensorBoard if installed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+LOG = "log.jsonl"
+CURVES = "curves.png"
+
+
+class Logbook:
+    """What the leading process of a run writes down; use it as a context.
+
+    The progress bar shows on a terminal only.
+    """
+
+    def __init__(self, out: Path, quiet: bool = False) -> None:
+        """A log in the folder ``out``; a ``quiet`` one writes and shows nothing."""
+        self._out = out
+        self._quiet = quiet
+        self._bar = Progress(
+            TextColumn("step {task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=(console := Console(stderr=True)),
+            disable=quiet or not console.is_terminal,
+        )
+        self._task = self._bar.add_task("0", total=1.0, note="")
+        self._board = None if quiet else _board(out)
+
+    def __enter__(self) -> "Logbook":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+        if self._board is not None:
+            self._board.close()
+
+    def advance(self, step: int, progress: float, loss: float) -> None:
+        """Move the bar to ``progress`` 0..1."""
+        self._bar.update(
+            self._task, completed=min(1.0, progress), description=str(step), note=f"loss {loss:.3f}"
+        )
+
+    def write(self, step: int, seconds: float, entry: Mapping[str, Any]) -> None:
+        """Append a line; numbers go to TensorBoard too, under the check's name if it has one."""
+        if self._quiet:
+            return
+        line = {"step": step, "seconds": round(seconds, 1), **entry}
+        with (self._out / LOG).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+        if self._board is not None:
+            group = entry.get("check", entry.get("final", "train"))
+            for key, value in entry.items():
+                if isinstance(value, int | float):
+                    self._board.add_scalar(f"{group}/{key}", value, step)
+
+    def draw(self) -> None:
+        """Draw the curves anew, if matplotlib is installed."""
+        if self._quiet or find_spec("matplotlib") is None or not (self._out / LOG).is_file():
+            return
+        from geounet.train.curves import plot, read_log
+
+        plot(read_log(self._out / LOG), self._out / CURVES)
+
+
+def _board(out: Path) -> Any:
+    """A TensorBoard writer, or None where it is not installed."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(out / "tensorboard")
+
+
+def means(entries: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of every key, to four significant digits."""
+    return {
+        key: float(f"{sum(entry[key] for entry in entries) / len(entries):.4g}")
+        for key in entries[0]
+    }
