@@ -11,6 +11,7 @@ from geounet.errors import GeounetError
 from geounet_cli.calibrate import calibrate
 from geounet_cli.models import models
 from geounet_cli.segment import segment
+from geounet_cli.train import train
 from geounet_cli.vectorize import vectorize
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ app.command()(segment)
 app.command()(vectorize)
 app.command()(models)
 app.command()(calibrate)
+app.command()(train)
 
 
 def main() -> None:

@@ -1,24 +1,27 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from geounet.errors import ConfigError
+from geounet.errors import ConfigError, GeounetError
 from geounet.model import networks
 from geounet.model.architectures import Architecture
 from geounet.model.bundle import load_bundle
 from geounet.model.networks import build_network
 from geounet.train import fit as loop
 from geounet.train.check import load_checks, run_check
-from geounet.train.config import AugmentConfig, FitConfig
+from geounet.train.config import AugmentConfig, FitConfig, WeightMapConfig
 from geounet.train.curves import plot, read_log
 from geounet.train.export import export
-from geounet.train.fit import CHECKPOINT, fit, learning_rate
-from geounet.train.logbook import LOG
+from geounet.train.fit import BEST, CHECKPOINT, fit, learning_rate
+from geounet.train.logbook import CURVES, LOG
 from geounet.train.network import read_checkpoint
+from geounet.train.samples import Sampler, load_pools
 from tests.train.tiny import build_tiny, config_for
 
 
@@ -156,3 +159,69 @@ def test_a_resumed_log_forgets_what_was_lost(tmp_path: Path) -> None:
     (tmp_path / LOG).write_text("{")
     with pytest.raises(ConfigError, match="not a training log"):
         read_log(tmp_path / LOG)
+
+
+def test_early_stopping_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_for(tmp_path, steps=100, check_every=2, patience=2)
+    scores = iter([0.3, 0.5, 0.4, 0.5, 0.9])
+    monkeypatch.setattr(loop, "run_check", lambda *_: {"miou": next(scores)})
+    state = fit(config, tmp_path / "run")
+    assert (state.step, state.best, state.stale) == (8, 0.5, 2)
+    best = read_checkpoint(tmp_path / "run" / BEST)
+    assert (best["step"], best["best"], best["stale"]) == (4, 0.5, 0)
+    # The count goes on where it stood: a run that has stopped does not start again.
+    monkeypatch.setattr(loop, "run_check", lambda *_: {"miou": 1.0})
+    again = fit(config, tmp_path / "run", again=True)
+    assert (again.step, again.stale) == (8, 2)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"patience": 1}, r"needs fit\.check_every"),
+        ({"loss": {"huber": 1.0}}, r"fit\.loss\.huber is unknown; known: cross_entropy"),
+        ({"loss": {"dice": 0.0}}, "one above 0"),
+        ({"weight_map": WeightMapConfig(("bridge",))}, "bridge"),
+        ({"device": "abacus"}, "none of auto, cpu"),
+        ({"device": "cuda:99"}, "GPU 99 is not on this machine"),
+    ],
+)
+def test_what_cannot_be_trained_is_named(
+    tmp_path: Path, facts: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(GeounetError, match=message):
+        fit(config_for(tmp_path, **facts), tmp_path / "run")
+
+
+def test_worker_processes_make_the_same_batches(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=5, weight_map=WeightMapConfig(("building",)))
+    one = fit(config, tmp_path / "thread").network.state_dict()
+    many = replace(config, fit=replace(config.fit, workers=2))
+    other = fit(many, tmp_path / "processes").network.state_dict()
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_the_weight_map_changes_what_is_learned(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=2)
+    mapped = replace(config, fit=replace(config.fit, weight_map=WeightMapConfig(("building",))))
+    batch = Sampler(mapped, load_pools(mapped)).batch(0)
+    assert batch.boundary is not None
+    assert batch.boundary.shape == batch.labels.shape
+    assert batch.boundary.max() > 0
+    plain = fit(config, tmp_path / "plain").network.state_dict()
+    other = fit(mapped, tmp_path / "mapped").network.state_dict()
+    assert any(not torch.equal(value, other[key]) for key, value in plain.items())
+
+
+def test_the_log_tells_losses_waiting_and_board(tmp_path: Path) -> None:
+    config = config_for(
+        tmp_path, steps=20, check_every=10, loss={"cross_entropy": 1.0, "lovasz": 0.5}
+    )
+    fit(config, tmp_path / "run")
+    log = read_log(tmp_path / "run" / LOG)
+    step = next(line for line in log if "loss" in line)
+    assert step["loss"] == pytest.approx(step["cross_entropy"] + 0.5 * step["lovasz"], rel=2e-3)
+    assert 0 <= step["waiting"] <= 1
+    assert (tmp_path / "run" / CURVES).read_bytes().startswith(b"\x89PNG")
+    if find_spec("tensorboard"):
+        assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
