@@ -40,6 +40,23 @@ def groups(texts: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(result)
 
 
+def bbox(text: str | None, crs: str | None) -> tuple[float, float, float, float] | None:
+    """``12.1,48,12.2,48.1`` -> (12.1, 48.0, 12.2, 48.1)."""
+    if text is None:
+        if crs is not None:
+            raise typer.BadParameter("needs a --bbox", param_hint="--bbox-crs")
+        return None
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        west, south, east, north = (math.nan,) * 4
+    if not (west < east and south < north and all(map(math.isfinite, (west, south, east, north)))):
+        raise typer.BadParameter(
+            f"{text!r}: give W,S,E,N with W < E and S < N", param_hint="--bbox"
+        )
+    return west, south, east, north
+
+
 def thresholds(texts: list[str]) -> tuple[tuple[str, float | None], ...]:
     """``building=0.6`` -> (("building", 0.6),); ``building=none`` -> (("building", None),)."""
     result: dict[str, float | None] = {}

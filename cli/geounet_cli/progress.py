@@ -47,7 +47,7 @@ def console_listener(quiet: bool) -> "Iterator[Listener]":
         nonlocal step_megapixels
         if not quiet:
             print(plan.describe(), flush=True)
-        step_megapixels = plan.scene.height * plan.scene.width / 1e6 / plan.steps
+        step_megapixels = plan.pixels / 1e6 / plan.steps
         bar.reset(task, description=plan.scene.name, total=plan.steps, rate="")
 
     def noted(text: str) -> None:

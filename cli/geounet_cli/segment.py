@@ -1,5 +1,6 @@
 """``geounet segment``: parse, build the options, call the job, print."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,6 +42,28 @@ def segment(
             rich_help_panel=_WHAT,
             help="Probability from which a pixel is called CLASS, repeatable; none: the likeliest."
             " Default: the model's own.",
+        ),
+    ] = None,
+    bbox: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W,S,E,N",
+            rich_help_panel=_WHAT,
+            help="This part only, in the scene's CRS or in that of --bbox-crs.",
+        ),
+    ] = None,
+    bbox_crs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CRS", rich_help_panel=_WHAT, help="CRS of --bbox, such as EPSG:4326."
+        ),
+    ] = None,
+    aoi: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_WHAT,
+            help="Polygons in any CRS: pixels outside get no data.",
         ),
     ] = None,
     output: results.Folder = None,
@@ -125,6 +148,7 @@ def segment(
     from geounet.decision import Storage
     from geounet.jobs.catalog import find_scenes
     from geounet.jobs.execute import dask_client
+    from geounet.jobs.extent import Extent
     from geounet.jobs.options import CleanUp, OutputOptions
     from geounet.jobs.plan import SegmentOptions
     from geounet.jobs.segment import segment_scenes
@@ -141,6 +165,7 @@ def segment(
         merge=parse.choice(merge, Merge, "--merge"),
         tta=parse.choice(tta, Tta, "--tta"),
         resolution=parse.resolution(resolution),
+        extent=Extent(parse.bbox(bbox, bbox_crs), bbox_crs, str(aoi) if aoi else None),
         device=device,
         precision=precision,
         memory=parse.size(memory),

@@ -12,6 +12,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from geounet.errors import ConfigError, OutputError
+from geounet.jobs.extent import resolve_region
 from geounet.jobs.options import OutputOptions
 from geounet.legend import Legend
 from geounet.raster.mask import read_tags
@@ -99,12 +100,14 @@ def run_identity(
 
     Device, memory and batch are left out: they decide how fast, not what is wanted.
     """
-    speed = ("device", "memory", "batch")
+    apart = ("device", "memory", "batch", "extent")
     return digest_of(
         scene,
         output,
         model=bundle.digest,
-        options={key: value for key, value in asdict(options).items() if key not in speed},
+        # The pixels that are meant, not the name of a file whose polygons may have changed.
+        region=resolve_region(scene, options.extent).identity,
+        options={key: value for key, value in asdict(options).items() if key not in apart},
     )
 
 

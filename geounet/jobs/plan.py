@@ -1,7 +1,7 @@
 """Decide, before anything runs, how a scene will be segmented: grid, margin, batch, memory."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -11,9 +11,11 @@ from geounet.bands import Stretch, percentile_stretch
 from geounet.decision import check_thresholds
 from geounet.errors import ConfigError, SceneError
 from geounet.georef import Frame
-from geounet.jobs.tiling import Margin, Merge, Sides, Tiling, choose_tiling
+from geounet.jobs.extent import Extent, resolve_region
+from geounet.jobs.tiling import Ground, Margin, Merge, Sides, Tiling, choose_tiling
 from geounet.model.runtime import Hardware, resolve_hardware
 from geounet.model.spec import ModelSpec
+from geounet.raster.area import Area
 from geounet.raster.scene import Scene, choose_bands, open_scene, read_window
 from geounet.raster.workgrid import WorkGrid
 from geounet.symmetry import Tta
@@ -50,6 +52,8 @@ class SegmentOptions:
     """Bytes for the network's forward pass; None: a quarter of the machine's, at most 4 GiB."""
     batch: int | None = None
     """Tiles per forward pass; None: from the memory budget."""
+    extent: Extent = field(default_factory=Extent)
+    """The part of the scene that is asked for."""
     tta: Tta | None = None
     """Symmetries over which probabilities are averaged; None: the scene as it is."""
     thresholds: tuple[tuple[str, float | None], ...] = ()
@@ -81,7 +85,9 @@ class Plan:
     stretch: Stretch
     """Scene values that become 0 and 1."""
     region: Window
-    """The scene pixels that are segmented."""
+    """The scene pixels that results are made of."""
+    area: Area | None
+    """Where in them results are wanted; None: everywhere."""
     work: WorkGrid
     """The grid that the network works on."""
     grid: TileGrid
@@ -112,6 +118,11 @@ class Plan:
         return window and window.intersection(self.region)
 
     @property
+    def pixels(self) -> int:
+        """Pixels of the results."""
+        return self.region.pixels
+
+    @property
     def steps(self) -> int:
         """Tiles."""
         return len(self.grid)
@@ -131,10 +142,13 @@ class Plan:
         scaled = "" if self.work.identity else (
             f", worked on at {self.resolution:.3g} m ({grid.height} x {grid.width} px)"
         )  # fmt: skip
+        part = "" if self.region == Window(0, 0, *scene.shape) else (
+            f", of which {self.region.height} x {self.region.width} px are asked for"
+        )  # fmt: skip
         gsd = f" at {scene.georef.gsd:.3g} m" if scene.georef.gsd else ""
         return (
             f"{scene.name}: {scene.height} x {scene.width} px{gsd}, {len(self.bands)} bands"
-            f" {scene.dtype}{scaled}; {len(grid)} tile{'s' * (len(grid) != 1)}"
+            f" {scene.dtype}{part}{scaled}; {len(grid)} tile{'s' * (len(grid) != 1)}"
             f" of {rows} x {cols} px,"
             f" margin {grid.margin} ({self.promise}); {self.hardware.device},"
             f" {self.hardware.precision}; about {self.expected_bytes / 2**30:.1f} GiB of memory"
@@ -149,27 +163,32 @@ def make_plan(scene: Scene, spec: ModelSpec, options: SegmentOptions) -> Plan:
         ConfigError: an option that cannot be met.
     """
     bands = choose_bands(scene, spec.bands, options.bidx)
+    region = resolve_region(scene, options.extent)
     work, resolution = _working_grid(scene, spec, options)
+    covered = work.covering(region.window, spec.stride)
+    ground = Ground((covered.height, covered.width), work.apron)
     hardware = resolve_hardware(options.device, options.precision)
     budget = options.memory or min(4 << 30, psutil.virtual_memory().total // 4)
     pixel_bytes = int(spec.bytes_per_pixel * _WEIGHT[hardware.precision])
     sides = Sides(options.tile_size, math.isqrt(budget // pixel_bytes))
-    tiling = choose_tiling(work, spec, options.margin, options.merge, sides)
-    grid = TileGrid(*work.shape, tiling.core, tiling.margin, spec.stride)
+    tiling = choose_tiling(ground, spec, options.margin, options.merge, sides)
+    origin = covered.row, covered.col
+    grid = TileGrid(covered.height, covered.width, tiling.core, tiling.margin, spec.stride, origin)
     patch_pixels = grid.patch_shape[0] * grid.patch_shape[1]
     patch_bytes = patch_pixels * (pixel_bytes + _waiting_bytes(tiling, spec))
     batch = options.batch or max(1, min(16, len(grid), budget // patch_bytes))
     if batch < 1:
         raise ConfigError(f"batch {batch} must be at least 1")
     band_rows = math.ceil(tiling.core[0] * work.rows.step) + 1
-    band_bytes = 6 * band_rows * scene.width
+    band_bytes = 6 * band_rows * region.window.width
     if tiling.merge == "blend":
         band_bytes += 4 * len(spec.legend) * grid.patch_shape[0] * grid.width
     return Plan(
         scene=scene,
         bands=bands,
         stretch=scene_stretch(scene, bands, spec),
-        region=Window(0, 0, *scene.shape),
+        region=region.window,
+        area=region.area,
         work=work,
         grid=grid,
         hardware=hardware,

@@ -93,7 +93,8 @@ def predict_batch(work: Work, indices: tuple[int, ...]) -> list[Piece] | list[Sh
 def segment_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[Piece]:
     """Segment tiles with a given runtime.
 
-    Tiles whose core holds no valid pixel do not reach the network.
+    Tiles whose core holds no data, or lies outside the area that is asked for, do not reach the
+    network.
     """
     plan = work.plan
     tiles = [plan.grid[index] for index in indices]
@@ -117,8 +118,8 @@ def segment_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> lis
 def share_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[Share]:
     """Weighted probabilities of tiles with a given runtime.
 
-    Patches that hold no valid pixel do not reach the network; what they would add to lies under
-    nodata only.
+    Patches without data, or outside the area that is asked for, do not reach the network: what they
+    would add to is nodata in the mask.
     """
     plan = work.plan
     lost = work.bundle.spec.shrink
@@ -131,10 +132,12 @@ def share_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[
     with open_scene(plan.scene) as dataset:
         for tile, window in zip(tiles, windows, strict=True):
             knowns.append(_known(work, dataset, window))
-            patch, valid = _read_patch(work, dataset, tile)
-            empty.append(not valid.any())
-            if valid.any():
-                patches.append(patch)
+            empty.append(not _is_wanted(work, weights.inside(tile.index)))
+            if not empty[-1]:
+                patch, valid = _read_patch(work, dataset, tile)
+                empty[-1] = not valid.any()
+                if valid.any():
+                    patches.append(patch)
     probabilities = iter(_probabilities(work, runtime, patches))
     shares = []
     for tile, window, known, blank in zip(tiles, windows, knowns, empty, strict=True):
@@ -150,10 +153,23 @@ def share_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[
 
 
 def _known(work: Work, dataset: Any, window: Window | None) -> np.ndarray:
-    """Where the scene has data in a window."""
+    """Where a window holds data that is asked for."""
     if window is None:
         return np.zeros((0, 0), dtype=bool)
-    return read_valid(dataset, window, work.plan.bands)
+    area = work.plan.area
+    if area is None:
+        return read_valid(dataset, window, work.plan.bands)
+    wanted = area.inside(window)
+    return wanted & read_valid(dataset, window, work.plan.bands) if wanted.any() else wanted
+
+
+def _is_wanted(work: Work, part: Window) -> bool:
+    """Whether a working window holds a pixel that is asked for."""
+    plan = work.plan
+    if plan.area is None:
+        return True
+    window = plan.owned(part)
+    return window is not None and bool(plan.area.inside(window).any())
 
 
 def _read_patch(work: Work, dataset: Any, tile: Tile) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,10 @@ class Preflight(Protocol):
         """The raster at hand."""
 
     @property
+    def pixels(self) -> int:
+        """Pixels of the results."""
+
+    @property
     def steps(self) -> int:
         """Parts of about equal work that progress is counted in."""
 

@@ -5,7 +5,6 @@ from typing import Literal
 
 from geounet.errors import ConfigError
 from geounet.model.spec import ModelSpec
-from geounet.raster.workgrid import WorkGrid
 from geounet.tiles import balanced_core, round_up
 
 PROMISE = 1e-4
@@ -54,8 +53,18 @@ class Sides:
         return max(least, min(MAX_SIDE, self.affordable) // stride * stride)
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What is to be tiled."""
+
+    shape: tuple[int, int]
+    """Working rows and columns."""
+    apron: int
+    """Working pixels around a core that resampling to the scene's grid needs."""
+
+
 def choose_tiling(
-    work: WorkGrid, spec: ModelSpec, margin: Margin, merge: Merge | None, sides: Sides
+    ground: Ground, spec: ModelSpec, margin: Margin, merge: Merge | None, sides: Sides
 ) -> Tiling:
     """Margin and core.
 
@@ -64,7 +73,7 @@ def choose_tiling(
     the measured share is scaled by the measured core over the core at hand.
 
     Args:
-        work: the grid that the network works on.
+        ground: what is to be tiled.
         spec: the model.
         margin: as the user chose it.
         merge: as the user chose it; None: ``crop``, but ``blend`` for networks that pool globally.
@@ -75,31 +84,31 @@ def choose_tiling(
     """
     merge = merge or ("crop" if spec.exact else "blend")
     if margin == "exact" or (spec.shrink and margin == "auto" and merge == "crop"):
-        return _exact(work, spec, merge, sides)
+        return _exact(ground, spec, merge, sides)
     if margin != "auto":
         if margin < 0:
             raise ConfigError(f"margin {margin} must not be negative")
-        return _asked_for(work, spec, margin, merge, sides)
+        return _asked_for(ground, spec, margin, merge, sides)
     if merge == "blend":
-        return _blended(work, spec, sides)
+        return _blended(ground, spec, sides)
     side = sides.largest(2 * spec.margin + spec.stride, spec.stride)
-    least = round_up(work.apron, spec.stride)
-    exact = round_up(spec.reach + work.apron, spec.stride)
+    least = round_up(ground.apron, spec.stride)
+    exact = round_up(spec.reach + ground.apron, spec.stride)
     for known, _ in spec.margin_curve:
         wide = max(known, least)
         if not spec.exact or wide >= exact or side - 2 * wide < spec.stride:
             break
-        core = _core(work, wide, spec.stride, side)
+        core = _core(ground, wide, spec.stride, side)
         if _keeps_promise(spec, wide, core):
             return Tiling(wide, core, merge, WITHIN_PROMISE)
     if spec.exact and side - 2 * exact >= spec.stride and exact <= max(spec.margin, side // 4):
-        return Tiling(exact, _core(work, exact, spec.stride, side), merge, IDENTICAL)
+        return Tiling(exact, _core(ground, exact, spec.stride, side), merge, IDENTICAL)
     wide = max(spec.margin, least)
     promise = "approximate" if spec.exact else POOLS
-    return Tiling(wide, _core(work, wide, spec.stride, side), merge, promise)
+    return Tiling(wide, _core(ground, wide, spec.stride, side), merge, promise)
 
 
-def _exact(work: WorkGrid, spec: ModelSpec, merge: Merge, sides: Sides) -> Tiling:
+def _exact(ground: Ground, spec: ModelSpec, merge: Merge, sides: Sides) -> Tiling:
     if not spec.exact:
         raise ConfigError(
             f"model {spec.name!r} pools over its whole input, so no margin is exact;"
@@ -107,22 +116,22 @@ def _exact(work: WorkGrid, spec: ModelSpec, merge: Merge, sides: Sides) -> Tilin
         )
     if merge == "blend":
         raise ConfigError("--merge blend is never exact; use --margin exact with --merge crop")
-    margin = round_up(spec.reach + work.apron, spec.stride)
+    margin = round_up(spec.reach + ground.apron, spec.stride)
     least = 2 * round_up(spec.reach, spec.stride) + 2 * spec.stride
-    core = _core(work, margin, spec.stride, sides.largest(least, spec.stride))
+    core = _core(ground, margin, spec.stride, sides.largest(least, spec.stride))
     return Tiling(margin, core, merge, IDENTICAL)
 
 
-def _asked_for(work: WorkGrid, spec: ModelSpec, margin: int, merge: Merge, sides: Sides) -> Tiling:
-    exact = round_up(spec.reach + work.apron, spec.stride)
+def _asked_for(ground: Ground, spec: ModelSpec, margin: int, merge: Merge, sides: Sides) -> Tiling:
+    exact = round_up(spec.reach + ground.apron, spec.stride)
     if spec.shrink and margin < exact:
         raise ConfigError(
             f"margin {margin}: the unpadded convolutions of model {spec.name!r} need at"
             f" least {exact}; use --margin auto"
         )
-    margin = round_up(max(margin, work.apron), spec.stride)
+    margin = round_up(max(margin, ground.apron), spec.stride)
     side = sides.largest(2 * margin + spec.stride, spec.stride)
-    core = _core(work, margin, spec.stride, side)
+    core = _core(ground, margin, spec.stride, side)
     if not spec.exact:
         promise = POOLS
     elif merge == "blend":
@@ -136,16 +145,16 @@ def _asked_for(work: WorkGrid, spec: ModelSpec, margin: int, merge: Merge, sides
     return Tiling(margin, core, merge, promise)
 
 
-def _blended(work: WorkGrid, spec: ModelSpec, sides: Sides) -> Tiling:
+def _blended(ground: Ground, spec: ModelSpec, sides: Sides) -> Tiling:
     """At least a quarter of a patch overlaps the next one: with less, the ramp would be a seam."""
-    margin = max(spec.margin, round_up(spec.shrink + work.apron, spec.stride))
+    margin = max(spec.margin, round_up(spec.shrink + ground.apron, spec.stride))
     side = sides.largest(2 * margin + spec.stride, spec.stride)
     # What fits into one patch needs no overlap beyond the context.
-    if max(work.shape) + 2 * margin > side:
+    if max(ground.shape) + 2 * margin > side:
         widest = (side - spec.stride) // 2 // spec.stride * spec.stride
         overlap = side // 8 // spec.stride * spec.stride
         margin = max(margin, min(widest, spec.shrink + overlap))
-    core = _core(work, margin, spec.stride, side)
+    core = _core(ground, margin, spec.stride, side)
     return Tiling(margin, core, "blend", BLENDED if spec.exact else POOLS)
 
 
@@ -158,7 +167,7 @@ def _keeps_promise(spec: ModelSpec, margin: int, core: tuple[int, int]) -> bool:
     return expected <= PROMISE
 
 
-def _core(work: WorkGrid, margin: int, stride: int, side: int) -> tuple[int, int]:
+def _core(ground: Ground, margin: int, stride: int, side: int) -> tuple[int, int]:
     """The most even cores whose patches have at most ``side`` pixels a side."""
     largest = side - 2 * margin
     if largest < stride:
@@ -167,6 +176,6 @@ def _core(work: WorkGrid, margin: int, stride: int, side: int) -> tuple[int, int
             f" use at least {2 * margin + stride}"
         )
     return (
-        balanced_core(work.shape[0], largest, stride),
-        balanced_core(work.shape[1], largest, stride),
+        balanced_core(ground.shape[0], largest, stride),
+        balanced_core(ground.shape[1], largest, stride),
     )

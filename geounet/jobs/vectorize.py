@@ -58,6 +58,11 @@ class VectorizePlan:
         return self.mask.scene
 
     @property
+    def pixels(self) -> int:
+        """Pixels of the results."""
+        return self.scene.height * self.scene.width
+
+    @property
     def steps(self) -> int:
         """Strips of rows."""
         return -(-self.scene.height // STRIP)

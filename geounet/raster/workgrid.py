@@ -62,6 +62,21 @@ class WorkGrid:
             return None
         return Window(top, left, bottom - top, right - left)
 
+    def covering(self, window: Window, stride: int) -> Window:
+        """The working pixels that own a window of the scene, and what :meth:`to_scene` needs
+        around them; it begins at a multiple of ``stride``, as tiles do.
+        """
+        top, bottom = self._span(self.rows, window.row, window.row_end)
+        left, right = self._span(self.cols, window.col, window.col_end)
+        top, left = top // stride * stride, left // stride * stride
+        return Window(top, left, bottom - top, right - left)
+
+    def _span(self, axis: Axis, start: int, end: int) -> tuple[int, int]:
+        """The working pixels that own scene pixels ``start .. end`` of an axis, and the apron."""
+        first = (2 * start + 1) * axis.size_out // (2 * axis.size_in)
+        last = (2 * end - 1) * axis.size_out // (2 * axis.size_in)
+        return max(0, first - self.apron), min(axis.size_out, last + 1 + self.apron)
+
     def read(
         self, dataset: Any, window: Window, bands: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -85,6 +85,8 @@ def test_a_folder_and_a_pattern(folder: Path, capsys: pytest.CaptureFixture[str]
         (["s.tif", "-o", "text.tif"], "text.tif: cannot be written to"),
         (["s.tif", "--group", "dry=land,sand"], "unknown class 'sand'"),
         (["s.tif", "--threshold", "sand=0.5"], "unknown class 'sand'"),
+        (["s.tif", "--bbox", "1,2,3,4"], "s.tif: --bbox does not meet the scene"),
+        (["s.tif", "--aoi", "text.tif"], "--aoi text.tif: cannot be read"),
         (["s.tif", "--tile-size", "2"], "tile size 2 leaves no core"),
         (["s.tif", "--device", "tpu"], "device 'tpu' is none of"),
         (["s.tif", "--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
@@ -171,6 +173,9 @@ def test_several_scenes_one_of_them_broken(
         ["s.tif", "--merge", "mean"],
         ["s.tif", "--tta", "all"],
         ["s.tif", "--probabilities", "int3"],
+        ["s.tif", "--bbox", "1,2,3"],
+        ["s.tif", "--bbox", "3,2,1,4"],
+        ["s.tif", "--bbox-crs", "EPSG:4326"],
         ["s.tif", "--no-such-option"],
     ],
 )
@@ -195,6 +200,16 @@ def test_exact_margin_is_refused_for_networks_that_pool_globally(
     model = brightness_model(folder / "global.safetensors", exact=False)
     assert geounet("segment", folder / "s.tif", "-m", model, "--margin", "exact") == 1
     assert "no margin is exact" in capsys.readouterr().err
+
+
+def test_a_part_of_a_scene(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = "500004,5399986,500026,5399996"
+    assert geounet("segment", folder / "s.tif", "-m", folder / "m.safetensors", "--bbox", box) == 0
+    printed = capsys.readouterr().out
+    assert "of which 20 x 44 px are asked for" in printed
+    with rasterio.open(folder / "s_mask.tif") as result:
+        assert result.shape == (20, 44)
+        assert tuple(result.bounds) == (500004, 5399986, 500026, 5399996)
 
 
 def test_networks_that_pool_globally_say_so(
