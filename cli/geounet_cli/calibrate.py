@@ -13,8 +13,11 @@ def calibrate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
 ) -> None:
-    """Measure margin against exactness, and store the smallest margin that keeps the promise."""
+    """Measure margin against exactness, store the smallest margin that keeps the promise, and plot
+    the curve beside the model.
+    """
     from geounet.jobs.calibrate import calibrated
+    from geounet.jobs.margin_plot import draw_margin_curve
     from geounet.jobs.plan import SegmentOptions
     from geounet.model.bundle import load_bundle
 
@@ -24,4 +27,8 @@ def calibrate(
     for margin, share in bundle.spec.margin_curve:
         chosen = "  <- default" if margin == bundle.spec.margin else ""
         typer.echo(f"{margin:>9}  {share:.2e}{chosen}")
+    if draw_margin_curve(output.with_suffix(".png"), bundle.spec):
+        typer.echo(f"{output.with_suffix('.png')}: the curve")
+    else:
+        typer.echo("the curve is not drawn: matplotlib is not installed (pip install matplotlib)")
     typer.echo(f"{output}: margin {bundle.spec.margin} px, exact from {bundle.spec.reach} px")

@@ -239,5 +239,18 @@ def test_models_shows_what_was_measured(capsys: pytest.CaptureFixture[str]) -> N
 def test_calibrate_stores_a_margin(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder / "c.safetensors"
     assert geounet("calibrate", folder / "m.safetensors", folder / "s.tif", "-o", out) == 0
-    assert "c.safetensors: margin 1 px, exact from 1 px" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "c.safetensors: margin 1 px, exact from 1 px" in printed
+    assert "c.png: the curve" in printed
     assert out.exists()
+    assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_calibrate_without_matplotlib_says_so(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    out = folder / "c.safetensors"
+    assert geounet("calibrate", folder / "m.safetensors", folder / "s.tif", "-o", out) == 0
+    assert "the curve is not drawn: matplotlib is not installed" in capsys.readouterr().out
+    assert not (folder / "c.png").exists()

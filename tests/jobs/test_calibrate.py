@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from geounet.errors import ModelError
+from geounet.errors import ModelError, OutputError
 from geounet.jobs.calibrate import calibrated
+from geounet.jobs.margin_plot import draw_margin_curve
 from geounet.jobs.plan import SegmentOptions, make_plan
 from geounet.model.bundle import load_bundle
 from geounet.raster.scene import describe
@@ -40,6 +41,26 @@ def test_the_plan_scales_the_curve_to_its_core(tmp_path: Path, size: int, margin
     plan = make_plan(scene, spec, SegmentOptions(device="cpu", tile_size=2304))
     assert plan.grid.margin == margin
     assert "1e-04" in plan.promise
+
+
+def test_the_curve_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every point of it, shares of zero at the bottom."""
+    from matplotlib.axes import Axes
+
+    drawn = []
+    real = Axes.semilogy
+
+    def spy(axes: Axes, x: list[int], y: list[float], **style: object) -> object:
+        drawn.extend(zip(x, y, strict=True))
+        return real(axes, x, y, **style)
+
+    monkeypatch.setattr(Axes, "semilogy", spy)
+    spec = spec_for(32, 500, 96, margin_curve=CURVE)
+    assert draw_margin_curve(tmp_path / "c.png", spec)
+    assert drawn == [*CURVE[:-1], (128, 1e-7)]
+    assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+    with pytest.raises(OutputError, match="none"):
+        draw_margin_curve(tmp_path / "none" / "c.png", spec)
 
 
 def test_without_a_curve_nothing_is_promised(tmp_path: Path) -> None:
