@@ -1,6 +1,7 @@
 """Finished mask rows to polygon files: outlines, clean-up, attributes, spool, formats."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -91,6 +92,8 @@ class PolygonMaker:
             min_hole=clean.min_hole / pixel,
             connectivity=clean.connectivity,
         )
+        self._spiller = ThreadPoolExecutor(1)
+        self._spilling: Future[None] | None = None
         self._spool = PolygonSpool(
             folder,
             self._legend,
@@ -105,15 +108,24 @@ class PolygonMaker:
         # Five times as fast as indexing, which takes as long as following the outlines.
         ids = bytearray(np.ascontiguousarray(mask)).translate(self._lookup)
         rows = np.frombuffer(ids, np.uint8).reshape(mask.shape)
-        self._spill(self._cleaner.push(self._polygonizer.push(rows, confidence)))
+        self._hand_over(self._cleaner.push(self._polygonizer.push(rows, confidence)))
         release()
 
     def finish(self) -> None:
         """No more rows will come."""
-        self._spill(self._cleaner.push(self._polygonizer.finish()))
+        self._hand_over(self._cleaner.push(self._polygonizer.finish()))
+        self._hand_over(Polygons.empty())
         release()
         self._spill(self._cleaner.finish())
         release()
+
+    def _hand_over(self, polygons: Polygons) -> None:
+        """Spill these while the next rows are traced; waits for those before, so that the order
+        stays and two batches are held at most.
+        """
+        if self._spilling is not None:
+            self._spilling.result()
+        self._spilling = self._spiller.submit(self._spill, polygons) if len(polygons) else None
 
     def publish(self, stem: str, formats: tuple[str, ...]) -> tuple[str, ...]:
         """Write the files and give them their final names; returns notices for the user."""
@@ -170,5 +182,6 @@ class PolygonMaker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._spiller.shutdown(cancel_futures=True)
         self._cleaner.close()
         self._spool.close()

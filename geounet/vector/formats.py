@@ -8,6 +8,7 @@ import json
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,19 +169,27 @@ def _write_parquet(path: Path, layers: Sequence[PolygonLayer]) -> None:
     box = pa.struct([(name, pa.float64()) for name in corners])
     plain = layer.schema()
     schema = plain.append(pa.field("bbox", box)).with_metadata({b"geo": _geo_metadata(layer)})
-    with pq.ParquetWriter(
+    writer = pq.ParquetWriter(
         path,
         schema,
         compression="zstd",
-        use_dictionary=["class_name"],
+        use_dictionary=["class_id", "class_name"],
         # The least and the largest WKB mean nothing, and each may be a hundred megabytes.
         write_statistics=[f"bbox.{side}" for side in corners] + plain.names[:-1],
-    ) as writer:
+    )
+    # A batch is compressed while the next is prepared.
+    with writer, ThreadPoolExecutor(1) as compressor:
+        written: Future[None] | None = None
         for batch in layer.reader():
             bounds = bounds_of(batch.column(GEOMETRY))
             columns = [pa.array(np.ascontiguousarray(side)) for side in bounds.T]
             boxes = pa.StructArray.from_arrays(columns, fields=list(box))
-            writer.write_batch(pa.record_batch([*batch.columns, boxes], schema=schema))
+            if written is not None:
+                written.result()
+            whole = pa.record_batch([*batch.columns, boxes], schema=schema)
+            written = compressor.submit(writer.write_batch, whole)
+        if written is not None:
+            written.result()
 
 
 def _geo_metadata(layer: PolygonLayer) -> bytes:
