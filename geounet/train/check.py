@@ -1,5 +1,6 @@
 """Accuracy on scenes that are not trained on, with full or partial labels."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,15 +101,27 @@ def tally(predicted: Tensor, labels: Tensor, classes: int) -> np.ndarray:
     return counts
 
 
-def run_check(check: Check, network: nn.Module, config: TrainConfig) -> dict[str, float]:
-    """Intersection over union of every class that has labelled pixels, and their mean, ``miou``."""
-    counts = np.zeros((len(config.legend), 3), dtype=np.int64)
+def predicted(
+    check: Check, network: nn.Module, config: TrainConfig
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Class indices and label sets of each of a check's scenes, uint8 ``(h, w)`` both."""
     mean, std = config.network.mean, config.network.std
     shrink = model_spec(config).shrink
     for scene in check.scenes:
         image, labels = scene_at(scene, check.gsd)
-        classes = predict(network, standardise(image, mean, std), config.fit.bfloat16, shrink)
+        yield predict(network, standardise(image, mean, std), config.fit.bfloat16, shrink), labels
+
+
+def run_check(check: Check, network: nn.Module, config: TrainConfig) -> dict[str, float]:
+    """Intersection over union of every class that has labelled pixels, and their mean, ``miou``."""
+    counts = np.zeros((len(config.legend), 3), dtype=np.int64)
+    for classes, labels in predicted(check, network, config):
         counts += tally(classes, labels, len(config.legend))
+    return iou(counts, config)
+
+
+def iou(counts: np.ndarray, config: TrainConfig) -> dict[str, float]:
+    """The same from the counts of :func:`tally`."""
     result = {
         item.name: round(float(hit / (hit + wrong + missed)), 4)
         for item, (hit, wrong, missed) in zip(config.legend, counts, strict=True)

@@ -1,0 +1,170 @@
+"""Several runs that differ in one thing each, and a table of what came of them.
+
+``python -m geounet.train.compare configs/compare.toml --out runs/compare [--steps N]``
+
+The file names a training configuration and lists runs, each with a name and the values that it sets
+otherwise. Runs that are complete are not repeated, one that was cut off goes on.
+"""
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geounet.errors import ConfigError, GeounetError
+from geounet.train.check import Check, iou, load_checks, predicted, tally
+from geounet.train.config import TrainConfig, build
+from geounet.train.fit import CHECKPOINT, State, fit
+from geounet.train.neighbours import Separation, separation
+from geounet.train.weightmap import connected_instances
+
+GAP = 6
+"""Pixels of a check between buildings that count as neighbours."""
+_RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a file asks for."""
+
+    runs: Mapping[str, TrainConfig]
+    """By name, in the file's order."""
+    objects: str
+    """Class whose neighbours must be told apart."""
+
+
+def load_comparison(path: Path) -> Comparison:
+    """Read a comparison and the configuration that it starts from.
+
+    Raises:
+        ConfigError: a file cannot be read, a key is missing or unknown, a name stands twice, or a
+            run's configuration is not valid.
+    """
+    table = _read(path)
+    for key in ("base", "objects", "run"):
+        if key not in table:
+            raise ConfigError(f"{path}: key {key} is missing")
+    base = _read(path.parent / str(table["base"]))
+    runs: dict[str, TrainConfig] = {}
+    for item in table["run"]:
+        name = item.get("name", "")
+        if not name or name in runs or set(item) - {"name", "set"}:
+            raise ConfigError(f"{path}: run {name!r} needs a name of its own, and 'set' at most")
+        try:
+            runs[name] = build(TrainConfig, _merged(base, item.get("set", {})), "")
+        except ConfigError as error:
+            raise ConfigError(f"{path}: run {name!r}: {error}") from error
+    if table["objects"] not in [item["name"] for item in base["legend"]]:
+        raise ConfigError(f"{path}: objects {table['objects']!r} is no class of the legend")
+    return Comparison(runs, table["objects"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``table`` with ``changes``; tables of settings are merged, all else replaced."""
+    result = dict(table)
+    for key, value in changes.items():
+        inside = isinstance(value, Mapping) and key in ("network", "augment", "fit")
+        result[key] = _merged(table.get(key, {}), value) if inside else value
+    return result
+
+
+def compare(comparison: Comparison, out: Path) -> list[dict[str, Any]]:
+    """Train what has not been trained, measure it, and write ``table.md`` after each run."""
+    rows = []
+    for name, config in comparison.runs.items():
+        folder = out / name.replace(" ", "-").replace("/", "-")
+        result = folder / _RESULT
+        if not result.is_file():
+            state = fit(config, folder, again=(folder / CHECKPOINT).is_file())
+            row = {"run": name, **measure(state, config, load_checks(config), comparison.objects)}
+            result.write_text(json.dumps(row, indent=2), encoding="utf-8")
+        rows.append(json.loads(result.read_text(encoding="utf-8")))
+        (out / "table.md").write_text(markdown(rows), encoding="utf-8")
+    return rows
+
+
+def measure(
+    state: State, config: TrainConfig, checks: Sequence[Check], objects: str
+) -> dict[str, Any]:
+    """Size and time of a run, and per check the IoUs and the separation of neighbours."""
+    bit = [item.name for item in config.legend].index(objects)
+    row: dict[str, Any] = {
+        "parameters": sum(value.numel() for value in state.network.parameters()),
+        "steps": state.step,
+        "minutes": round(state.seconds / 60, 2),
+        "checks": {},
+    }
+    for check in checks:
+        counts = np.zeros((len(config.legend), 3), dtype=np.int64)
+        merged = pairs = 0
+        for classes, labels in predicted(check, state.average, config):
+            counts += tally(classes, labels, len(config.legend))
+            truth = connected_instances(labels.numpy(), (1 << bit,))
+            part = separation(truth, classes.numpy() == bit, GAP)
+            merged, pairs = merged + part.merged, pairs + part.pairs
+        found = Separation(merged, pairs)
+        row["checks"][check.name] = {
+            "iou": iou(counts, config),
+            "merged": None if not pairs else round(found.share, 4),
+            "pairs": pairs,
+        }
+    return row
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table for people: one line per run."""
+    names = list(rows[0]["checks"])
+    head = ["run", "parameters", "minutes"]
+    for name in names:
+        head += [f"{name}: mIoU", f"{name}: merged neighbours"]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        cells = [row["run"], f"{row['parameters'] / 1e6:.2f} M", f"{row['minutes']:.1f}"]
+        for name in names:
+            check = row["checks"][name]
+            merged = check["merged"]
+            share = "-" if merged is None else f"{merged:.3f} of {check['pairs']}"
+            cells += [f"{check['iou'].get('miou', float('nan')):.3f}", share]
+        lines.append(cells)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def main() -> int:
+    """Parse, compare, print the table; 1 if a configuration or the data are at fault."""
+    parser = argparse.ArgumentParser(prog="python -m geounet.train.compare", description=__doc__)
+    parser.add_argument("comparison", type=Path, help="TOML file, such as configs/compare.toml")
+    parser.add_argument("--out", type=Path, required=True, help="folder of runs and table")
+    parser.add_argument("--steps", type=int, help="of every run; otherwise the configuration's")
+    arguments = parser.parse_args()
+    try:
+        comparison = load_comparison(arguments.comparison)
+        if arguments.steps is not None:
+            runs = {
+                name: replace(run, fit=replace(run.fit, steps=arguments.steps))
+                for name, run in comparison.runs.items()
+            }
+            comparison = replace(comparison, runs=runs)
+        print(markdown(compare(comparison, arguments.out)))
+    except GeounetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geounet.errors import ConfigError
+from geounet.train import compare as comparing
+from geounet.train import plain
+from geounet.train.compare import Comparison, compare, load_comparison, markdown
+from geounet.train.config import NetworkConfig
+from geounet.train.neighbours import Separation, neighbour_pairs, separation
+from geounet.train.samples import load_pools
+from tests.train.tiny import config_for
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["compare.toml", "compare-gpu.toml"])
+def test_the_comparisons_load(name: str) -> None:
+    comparison = load_comparison(ROOT / "configs" / name)
+    assert comparison.objects == "building"
+    configs = list(comparison.runs.values())
+    assert len(configs) >= 9
+    # Runs differ in what their names say and in nothing else that decides who wins.
+    for config in configs:
+        assert config.source == configs[0].source
+        assert config.fit.batch == configs[0].fit.batch
+        assert config.fit.steps == configs[0].fit.steps
+    assert len({json.dumps(str(config)) for config in configs}) == len(configs)
+
+
+def test_runs_change_what_they_name(tmp_path: Path) -> None:
+    base = (ROOT / "configs" / "compare-base.toml").read_text()
+    (tmp_path / "base.toml").write_text(base)
+    path = tmp_path / "compare.toml"
+    head = 'base = "base.toml"\nobjects = "building"\n[[run]]\nname = "a"\n'
+    path.write_text(head + '[[run]]\nname = "b"\n[run.set.fit]\nloss = { dice = 1 }\n')
+    runs = load_comparison(path).runs
+    assert runs["b"] == replace(runs["a"], fit=replace(runs["a"].fit, loss={"dice": 1}))
+    for text, message in (
+        (head + '[[run]]\nname = "a"\n', "run 'a' needs a name of its own"),
+        (
+            head + '[[run]]\nname = "b"\n[run.set.fit]\nstep = 1\n',
+            r"run 'b': unknown key fit\.step",
+        ),
+        (head.replace("building", "bridge"), "'bridge' is no class"),
+        ('base = "base.toml"', "key objects is missing"),
+        (head.replace("base.toml", "none.toml"), r"none\.toml: cannot be read"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            load_comparison(path)
+
+
+def test_neighbours_against_every_pair_of_pixels() -> None:
+    rng = np.random.default_rng(1)
+    instances = rng.integers(0, 9, (13, 17)) * (rng.random((13, 17)) < 0.2)
+    for gap in (0, 1, 2, 5, 30):
+        expected = set()
+        pixels = [(r, c, int(instances[r, c])) for r, c in np.argwhere(instances)]
+        for row, col, one in pixels:
+            for row2, col2, other in pixels:
+                if one < other and (row - row2) ** 2 + (col - col2) ** 2 <= gap * gap:
+                    expected.add((one, other))
+        assert neighbour_pairs(instances, gap) == expected
+
+
+def test_separation_by_hand() -> None:
+    truth = np.zeros((5, 24), dtype=int)
+    truth[1:4, 1:5], truth[1:4, 6:10], truth[1:4, 11:15], truth[1:4, 20:24] = 1, 2, 3, 4
+    # The first two run together, the third is apart, the fourth is far away.
+    said = (truth == 1) | (truth == 2) | (truth == 3)
+    said[2, 5] = True
+    assert separation(truth, said, 3) == (1, 2)
+    said[1:4, 11:14] = False  # of the third a quarter is left: not found, no pair
+    assert separation(truth, said, 3) == (1, 1)
+    assert separation(truth, truth > 0, 3) == (0, 2)
+    assert separation(truth, np.ones_like(truth, dtype=bool), 30).share == 1.0
+    assert np.isnan(Separation(0, 0).share)
+
+
+def test_a_comparison_runs_once_and_writes_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(tmp_path, steps=2)
+    network = NetworkConfig(
+        name="n", arch="linear", bands=config.network.bands, resolution=0.5,
+        mean=config.network.mean, std=config.network.std,
+    )  # fmt: skip
+    config = replace(config, network=network)
+    dice = replace(config, fit=replace(config.fit, loss={"dice": 1.0}))
+    comparison = Comparison({"cross-entropy": config, "Dice": dice}, "building")
+    rows = compare(comparison, tmp_path / "out")
+    assert [row["run"] for row in rows] == ["cross-entropy", "Dice"]
+    assert rows[0]["parameters"] == 3 * 3 * 9 + 3
+    held = rows[0]["checks"]["held back"]
+    assert set(held["iou"]) == {"land", "building", "water", "miou"}
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert table == markdown(rows)
+    assert len(table.splitlines()) == 4
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("was done before")
+
+    monkeypatch.setattr(comparing, "fit", refuse)
+    assert compare(comparison, tmp_path / "out") == rows
+
+
+def test_the_plain_loop_learns_from_flipped_windows(tmp_path: Path) -> None:
+    config = config_for(tmp_path)
+    network = replace(config.network, arch="linear")
+    config = replace(config, network=network, fit=replace(config.fit, window=24))
+    pools = load_pools(config)
+    batch = plain.plain_batch(pools[0].scenes, config, np.random.default_rng(0))
+    assert batch.images.shape == (2, 3, 24, 24)
+    # Colours and labels stay together through the flips: one colour per class.
+    image, labels = batch.images[0], batch.labels[0]
+    for value in labels.unique():
+        assert image[:, labels == value].std(1).max() < 1e-5
+    once, twice = (plain.train_plainly(config, 2).state_dict() for _ in "ab")
+    assert all(torch.equal(value, twice[key]) for key, value in once.items())
+
+
+def test_the_plain_loop_is_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_for(tmp_path)
+    config = replace(config, network=replace(config.network, arch="linear"))
+    monkeypatch.setattr(plain, "load_config", lambda _: config)
+    out = tmp_path / "plain"
+    monkeypatch.setattr("sys.argv", ["plain", "some.toml", "--steps", "3", "--out", str(out)])
+    assert plain.main() == 0
+    assert json.loads((out / "result.json").read_text()) == json.loads(capsys.readouterr().out)
+    assert "miou" in json.loads((out / "result.json").read_text())["checks"]["held back"]
+    monkeypatch.setattr("sys.argv", ["plain", "some.toml", "--steps", "0", "--out", str(out)])
+    assert plain.main() == 1
