@@ -100,6 +100,9 @@ Connectivity = Annotated[
         help="8: pixels of a class that touch at a corner count as one region for --min-area.",
     ),
 ]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Print the link of Dask's status page.")
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 
 

@@ -142,12 +142,13 @@ def segment(
         str | None,
         typer.Option(metavar="ADDRESS", rich_help_panel=_RUN, help="A running Dask scheduler."),
     ] = None,
+    verbose: results.Verbose = False,
     quiet: results.Quiet = False,
 ) -> None:
     """Segment scenes into <stem>_mask.tif and polygons, one layer per class."""
     from geounet.decision import Storage
     from geounet.jobs.catalog import find_scenes
-    from geounet.jobs.execute import dask_client
+    from geounet.jobs.execute import dask_client, status_page
     from geounet.jobs.extent import Extent
     from geounet.jobs.options import CleanUp, OutputOptions
     from geounet.jobs.plan import SegmentOptions
@@ -187,5 +188,7 @@ def segment(
     paths = find_scenes(scenes)
     bundle = load_bundle(model)
     with console_listener(quiet) as listener, dask_client(dask, workers) as client:
+        if verbose:
+            typer.echo(f"Dask's status page: {status_page(client)}")
         reports = segment_scenes(paths, bundle, client, options, wanted, listener)
     results.end(reports, "scenes")

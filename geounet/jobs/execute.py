@@ -2,17 +2,31 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from distributed import Client, Future, LocalCluster, wait
+from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
 from geounet.errors import ConfigError, GeounetError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Shared = TypeVar("Shared")
+
+
+_PATIENCE = 10
+"""Seconds until a scheduler or its workers are given up."""
+_LOSSES = 3
+"""How often all workers may be lost at once."""
+_DEADLY = (
+    "worker after worker died at the same tiles, probably out of memory; use a smaller --tile-size"
+    " or --memory, or larger workers"
+)
 
 
 @contextmanager
@@ -35,10 +49,17 @@ def dask_client(address: str | None = None, workers: int | None = None) -> Itera
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if address is not None:
         try:
-            client = Client(address, timeout=10)
+            client = Client(address, timeout=_PATIENCE)
         except (OSError, ValueError, TimeoutError) as error:
             raise ConfigError(f"--dask {address}: no scheduler answers there ({error})") from error
         with client:
+            try:
+                client.wait_for_workers(1, timeout=_PATIENCE)
+            except TimeoutError as error:
+                raise ConfigError(
+                    f"--dask {address}: the scheduler has no workers; start some with"
+                    f" 'dask worker {address}'"
+                ) from error
             yield client
         return
     with (
@@ -56,24 +77,60 @@ def dask_client(address: str | None = None, workers: int | None = None) -> Itera
         yield client
 
 
-def in_flight(client: Client) -> int:
-    """How many tasks to keep submitted: every thread has one at hand when it finishes another."""
-    threads: int = sum(client.nthreads().values())
-    return 2 * max(1, threads)
+def status_page(client: Client) -> str:
+    """Where Dask shows what its workers do."""
+    link = str(client.dashboard_link)
+    if client.cluster is None:
+        return link
+    # Dask names the machine's first address, but the page of our own cluster is bound to this one.
+    link = urlsplit(link)._replace(netloc=f"127.0.0.1:{urlsplit(link).port}").geturl()
+    return link if find_spec("bokeh") else f"{link} (empty without the package bokeh)"
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where tasks may run on a cluster."""
+
+    count: int
+    """How many run at the same time."""
+    resources: dict[str, float]
+    """What each task requests."""
+
+
+def slots(client: Client) -> Slots:
+    """The GPUs of the cluster if its workers declare any (``dask worker --resources GPU=1``), else
+    the threads of its workers.
+    """
+    workers = client.scheduler_info()["workers"].values()
+    gpus = sum(int(worker["resources"].get("GPU", 0)) for worker in workers)
+    if gpus:
+        return Slots(gpus, {"GPU": 1})
+    return Slots(max(1, sum(int(worker["nthreads"]) for worker in workers)), {})
+
+
+def on_a_worker(client: Client, function: Callable[[Item], Result], item: Item) -> Result:
+    """``function(item)`` on one of the workers that tasks would run on.
+
+    Raises:
+        GeounetError: what the function raised, or workers that died of it.
+    """
+    (result,) = windowed(client, _alone, function, [item])
+    return result
 
 
 def windowed(
     client: Client,
-    function: Callable[[Any, Item], Result],
-    shared: Any,
+    function: Callable[[Shared, Item], Result],
+    shared: Shared,
     items: Iterable[Item],
     ordered: bool = False,
 ) -> Iterator[Result]:
     """``function(shared, item)`` for every item, with a bounded number submitted at a time.
 
-    ``shared`` travels to each worker once. Each result is released as soon as it is here, so
-    neither the scheduler nor a worker holds more than the tasks in flight, and a worker that dies
-    costs only those. The first error stops the rest and is raised.
+    Every slot of the cluster has one task at hand when it finishes another. ``shared`` travels to
+    each worker once. Each result is released as soon as it is here, so neither the scheduler nor a
+    worker holds more than the tasks in flight, and a worker that dies costs only those; they are
+    done again by others. The first error stops the rest and is raised.
 
     Args:
         client: from :func:`dask_client`.
@@ -82,33 +139,79 @@ def windowed(
         items: its second arguments.
         ordered: whether results come in the order of the items, else in that of completion. A slow
             item then holds up the next ones, so no more results wait than are in flight.
+
+    Raises:
+        GeounetError: what ``function`` raised, or an item at which worker after worker died.
     """
-    common = client.scatter(shared, broadcast=True, hash=False)
+    flight = _Flight(client, function, shared)
     waiting = iter(items)
-    running: list[Future[Any]] = []  # in the order of the items
-
-    def submit(count: int) -> None:
-        for item in islice(waiting, count):
-            running.append(client.submit(_guarded, function, common, item, pure=False))
-
     try:
-        submit(in_flight(client))
-        while running:
-            future = running[0]
-            if not ordered:
-                wait(running, return_when="FIRST_COMPLETED")
-                future = next(item for item in running if item.done())
-            result: Result | _Failure = future.result()
-            running.remove(future)
-            future.release()
-            if isinstance(result, _Failure):
-                raise result.error
-            submit(1)
+        for item in islice(waiting, 2 * flight.slots.count):
+            flight.submit(item)
+        while flight.running:
+            result = flight.next_result(ordered)
+            for item in islice(waiting, 1):
+                flight.submit(item)
             yield result
     finally:
-        for future in running:
+        flight.cancel()
+
+
+class _Flight:
+    """The tasks that are submitted and not yet back, in the order of their items."""
+
+    def __init__(self, client: Client, function: Callable[[Any, Any], Any], shared: Any) -> None:
+        self._client = client
+        self._function = function
+        self._shared = shared
+        self._common = client.scatter(shared, broadcast=True, hash=False)
+        self._losses = 0
+        self.slots = slots(client)
+        self.running: list[tuple[Future[Any], Any]] = []
+
+    def submit(self, item: Any) -> None:
+        """Hand out one more task."""
+        self.running.append((self._task(item), item))
+
+    def _task(self, item: Any) -> "Future[Any]":
+        return self._client.submit(
+            _guarded, self._function, self._common, item, pure=False,
+            resources=self.slots.resources or None,
+        )  # fmt: skip
+
+    def next_result(self, ordered: bool) -> Any:
+        """Wait for a task, the first or any, and take its result."""
+        while True:
+            position = 0
+            try:
+                if not ordered:
+                    futures = [future for future, _ in self.running]
+                    wait(futures, return_when="FIRST_COMPLETED")
+                    position = next(n for n, future in enumerate(futures) if future.done())
+                result = self.running[position][0].result()
+            except CancelledError:
+                self._resume()
+                continue
+            except KilledWorker as error:
+                raise GeounetError(_DEADLY) from error
+            self.running.pop(position)[0].release()
+            if isinstance(result, _Failure):
+                raise result.error
+            return result
+
+    def _resume(self) -> None:
+        """Submit everything anew: all workers that held the shared data have died at once."""
+        self._losses += 1
+        if self._losses > _LOSSES:
+            raise GeounetError(_DEADLY)
+        self._common = self._client.scatter(self._shared, broadcast=True, hash=False)
+        self.running = [(self._task(item), item) for _, item in self.running]
+
+    def cancel(self) -> None:
+        """Drop what is still running."""
+        for future, _ in self.running:
             future.cancel()
-        common.release()
+        self._common.release()
 
 
 @dataclass(frozen=True)
@@ -116,6 +219,10 @@ class _Failure:
     """An error on its way from a worker."""
 
     error: GeounetError
+
+
+def _alone(function: Callable[[Item], Result], item: Item) -> Result:
+    return function(item)
 
 
 def _guarded(

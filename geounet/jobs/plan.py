@@ -155,8 +155,16 @@ class Plan:
         )
 
 
-def make_plan(scene: Scene, spec: ModelSpec, options: SegmentOptions) -> Plan:
+def make_plan(
+    scene: Scene, spec: ModelSpec, options: SegmentOptions, hardware: Hardware | None = None
+) -> Plan:
     """Fit a model to a scene.
+
+    Args:
+        scene: the scene.
+        spec: the model.
+        options: what the user chose.
+        hardware: of the workers, where these are other machines; None: this machine's.
 
     Raises:
         SceneError: the scene lacks bands or resolution.
@@ -167,7 +175,7 @@ def make_plan(scene: Scene, spec: ModelSpec, options: SegmentOptions) -> Plan:
     work, resolution = _working_grid(scene, spec, options)
     covered = work.covering(region.window, spec.stride)
     ground = Ground((covered.height, covered.width), work.apron)
-    hardware = resolve_hardware(options.device, options.precision)
+    hardware = hardware or hardware_for(options)
     budget = options.memory or min(4 << 30, psutil.virtual_memory().total // 4)
     pixel_bytes = int(spec.bytes_per_pixel * _WEIGHT[hardware.precision])
     sides = Sides(options.tile_size, math.isqrt(budget // pixel_bytes))
@@ -199,6 +207,15 @@ def make_plan(scene: Scene, spec: ModelSpec, options: SegmentOptions) -> Plan:
         promise=tiling.promise,
         expected_bytes=BASE_BYTES + batch * patch_bytes + band_bytes,
     )
+
+
+def hardware_for(options: SegmentOptions) -> Hardware:
+    """What the options' ``auto`` means on this machine.
+
+    Raises:
+        ConfigError: something that this machine does not have.
+    """
+    return resolve_hardware(options.device, options.precision)
 
 
 def _waiting_bytes(tiling: Tiling, spec: ModelSpec) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from geounet import __version__
 from geounet.decision import decision_for
 from geounet.errors import GeounetError
-from geounet.jobs.execute import windowed
+from geounet.jobs.execute import on_a_worker, windowed
 from geounet.jobs.merge import assembler_for
 from geounet.jobs.options import ClassSummary, OutputOptions, polygon_options
 from geounet.jobs.outputs import (
@@ -29,10 +29,11 @@ from geounet.jobs.outputs import (
     publish_mask_styles,
     run_identity,
 )
-from geounet.jobs.plan import SegmentOptions, make_plan
+from geounet.jobs.plan import SegmentOptions, hardware_for, make_plan
 from geounet.jobs.predict import Layers, Work, predict_batch
 from geounet.jobs.report import Listener, Report
 from geounet.model.bundle import ModelBundle
+from geounet.model.runtime import Hardware
 from geounet.raster.mask import MaskWriter, ProbabilityWriter
 from geounet.raster.scene import describe
 
@@ -101,7 +102,7 @@ def segment_scene(
         return Report(uri, outputs, skipped=True)
     check_reprojection(scene, output.dst_crs)
     prepare_folder(outputs.mask.parent)
-    plan = make_plan(scene, bundle.spec, options)
+    plan = make_plan(scene, bundle.spec, options, _workers_hardware(client, options))
     listener.planned(plan)
     polygons = polygon_options(bundle.spec.legend, output)
     tags = {
@@ -150,6 +151,13 @@ def segment_scene(
         publish_mask_styles(outputs.mask, bundle.spec.legend)
         writer.publish()
     return Report(uri, outputs, summaries, time.perf_counter() - started, notices=notices)
+
+
+def _workers_hardware(client: "Client", options: SegmentOptions) -> Hardware | None:
+    """Device and precision that ``auto`` means on a cluster, whose machines may be others."""
+    if client.cluster is not None:
+        return None
+    return on_a_worker(client, hardware_for, options)
 
 
 def _rows(work: Work, client: "Client", listener: Listener) -> Iterator[Layers]:

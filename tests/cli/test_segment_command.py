@@ -59,6 +59,11 @@ def test_quiet_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr() == ("", "")
 
 
+def test_verbose_prints_the_status_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert geounet("segment", folder / "s.tif", "-m", folder / "m.safetensors", "-v") == 0
+    assert "Dask's status page: http://127.0.0.1:" in capsys.readouterr().out
+
+
 def test_a_folder_and_a_pattern(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_scene(folder / "t.tif", noise(20, 20))
     write_scene(folder / "t_mask.tif", noise(20, 20, bands=1))  # its labels, not a scene
