@@ -13,18 +13,41 @@ from geounet.jobs.options import ClassSummary, PolygonOptions
 from geounet.legend import NODATA_ID
 from geounet.memory import release
 from geounet.vector.measure import PORTION, measure_polygons, orientation_and_rectangularity
-from geounet.vector.outline import Cleaner
 from geounet.vector.polygonize import Polygonizer
 from geounet.vector.polygons import Polygons
+from geounet.vector.precompile import CleaningRules, Precompiler
 from geounet.vector.spool import PolygonBatch, PolygonSpool
-from geounet.vector.trace import scan
 from geounet.vector.write import write_polygons
 
 
-def is_compiled() -> bool:
-    """Whether numba has the polygon code in its cache; else the first run compiles it."""
-    folder = scan.stats.cache_path
-    return folder is not None and any(Path(folder).glob("trace.scan-*.nbi"))
+def cleaning_rules(options: PolygonOptions, georef: Georef, step: float = 1.0) -> CleaningRules:
+    """What the user chose, in pixels.
+
+    Args:
+        options: areas and lengths on the ground.
+        georef: of the mask.
+        step: the mask's pixels per pixel of the grid that the network worked on, whose resolution
+            bounds that of the outlines.
+    """
+    pixel, clean = georef.pixel_area, options.clean
+    min_pixels = {
+        item.id: (item.min_area if clean.min_area is None else clean.min_area) / pixel
+        for item in options.legend
+    }
+    # A pixel staircase lies in a band up to 1.41 pixels wide: 2 pixels smooth every one.
+    tolerance = max(2.0, 0.5 * step)
+    if clean.simplify is not None:
+        tolerance = clean.simplify / pixel**0.5
+    square = [item.id for item in options.legend if item.outline == "square" and clean.square]
+    smooth = [item.id for item in options.legend if item.outline == "smooth" and clean.smooth]
+    return CleaningRules(
+        min_pixels,
+        tolerance,
+        square,
+        smooth if tolerance else (),
+        clean.min_hole / pixel,
+        clean.connectivity,
+    )
 
 
 def _portions(polygons: Polygons, chosen: np.ndarray) -> Iterator[np.ndarray]:
@@ -46,7 +69,7 @@ class PolygonMaker:
         georef: Georef,
         folder: Path,
         options: PolygonOptions,
-        step: float = 1.0,
+        rules: CleaningRules,
         *,
         weighted: bool = True,
     ) -> None:
@@ -56,9 +79,8 @@ class PolygonMaker:
             width: its columns.
             georef: where it lies.
             folder: where the files will go.
-            options: which polygons, and how clean.
-            step: the mask's pixels per pixel of the grid that the network worked on, whose
-                resolution bounds that of the outlines.
+            options: which polygons.
+            rules: how clean, from :func:`cleaning_rules`.
             weighted: whether every push brings confidences; without them polygons carry none.
         """
         self._georef = georef
@@ -70,28 +92,10 @@ class PolygonMaker:
         self._chosen_ids = np.array([item.id for item in self._legend])
         self._areas = dict.fromkeys(self._legend.names, 0.0)
         self._dst_crs = options.dst_crs
-        pixel, clean = georef.pixel_area, options.clean
-        min_pixels = {
-            item.id: (item.min_area if clean.min_area is None else clean.min_area) / pixel
-            for item in options.legend
-        }
-        # A pixel staircase lies in a band up to 1.41 pixels wide: 2 pixels smooth every one.
-        tolerance = max(2.0, 0.5 * step)
-        if clean.simplify is not None:
-            tolerance = clean.simplify / pixel**0.5
-        square = [item for item in options.legend if item.outline == "square" and clean.square]
-        smooth = [item for item in options.legend if item.outline == "smooth" and clean.smooth]
-        self._squared = {item.id for item in square}
+        self._squared = set(rules.squared)
+        self._precompiler = Precompiler(rules)
         self._polygonizer = Polygonizer(width, nodata=NODATA_ID)
-        self._cleaner = Cleaner(
-            min_pixels,
-            tolerance,
-            squared=self._squared,
-            smoothed=[item.id for item in smooth] if tolerance else (),
-            folder=folder,
-            min_hole=clean.min_hole / pixel,
-            connectivity=clean.connectivity,
-        )
+        self._cleaner = rules.cleaner(folder)
         self._spiller = ThreadPoolExecutor(1)
         self._spilling: Future[None] | None = None
         self._spool = PolygonSpool(
@@ -100,7 +104,7 @@ class PolygonMaker:
             georef,
             confidence=weighted,
             codes=options.codes,
-            shape=[item.name for item in square if item in self._legend],
+            shape=[item.name for item in self._legend if item.id in self._squared],
         )
 
     def push(self, mask: np.ndarray, confidence: np.ndarray | None) -> None:
@@ -116,6 +120,7 @@ class PolygonMaker:
         self._hand_over(self._cleaner.push(self._polygonizer.finish()))
         self._hand_over(Polygons.empty())
         release()
+        self._precompiler.wait()
         self._spill(self._cleaner.finish())
         release()
 
@@ -183,5 +188,6 @@ class PolygonMaker:
         trace: TracebackType | None,
     ) -> None:
         self._spiller.shutdown(cancel_futures=True)
+        self._precompiler.__exit__(kind, error, trace)
         self._cleaner.close()
         self._spool.close()

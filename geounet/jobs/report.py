@@ -9,6 +9,9 @@ from geounet.jobs.options import ClassSummary
 from geounet.jobs.outputs import Outputs
 from geounet.raster.scene import Scene
 
+COMPILING = "first polygons of this kind on this machine: compiling takes some seconds"
+"""Said before a wait that happens once."""
+
 
 class Preflight(Protocol):
     """What is known of a scene's job before it runs."""

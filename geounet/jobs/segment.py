@@ -31,7 +31,7 @@ from geounet.jobs.outputs import (
 )
 from geounet.jobs.plan import SegmentOptions, hardware_for, make_plan
 from geounet.jobs.predict import Layers, Work, predict_batch
-from geounet.jobs.report import Listener, Report
+from geounet.jobs.report import COMPILING, Listener, Report
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Hardware
 from geounet.raster.mask import MaskWriter, ProbabilityWriter
@@ -126,12 +126,13 @@ def segment_scene(
         maker = None
         if output.polygons:
             # numba, pyarrow and GDAL's vector half take a second to import.
-            from geounet.jobs.polygons import PolygonMaker, is_compiled
+            from geounet.jobs.polygons import PolygonMaker, cleaning_rules
+            from geounet.vector.precompile import is_compiled
 
-            if not is_compiled():
-                listener.noted("first polygons on this machine: compiling takes up to a minute")
-            step = plan.work.rows.step
-            maker = PolygonMaker(frame.width, frame.georef, folder, polygons, step)
+            rules = cleaning_rules(polygons, frame.georef, plan.work.rows.step)
+            if not is_compiled(rules):
+                listener.noted(COMPILING)
+            maker = PolygonMaker(frame.width, frame.georef, folder, polygons, rules)
             stack.enter_context(maker)
         for layers in _rows(work, client, listener):
             writer.write_rows(layers.mask)

@@ -24,7 +24,7 @@ from geounet.jobs.outputs import (
     prepare_folder,
     vector_paths,
 )
-from geounet.jobs.report import Listener, Report
+from geounet.jobs.report import COMPILING, Listener, Report
 from geounet.raster.classes import STRIP, ClassMask, class_rows, describe_mask
 from geounet.raster.scene import Scene
 
@@ -136,12 +136,14 @@ def vectorize_mask(
     plan = VectorizePlan(mask, polygons)
     listener.planned(plan)
     # numba, pyarrow and GDAL's vector half take most of the time that a small mask needs.
-    from geounet.jobs.polygons import PolygonMaker, is_compiled
+    from geounet.jobs.polygons import PolygonMaker, cleaning_rules
+    from geounet.vector.precompile import is_compiled
 
-    if not is_compiled():
+    width, georef = mask.scene.width, mask.scene.georef
+    rules = cleaning_rules(polygons, georef)
+    if not is_compiled(rules):
         listener.noted(COMPILING)
-    georef = mask.scene.georef
-    with PolygonMaker(mask.scene.width, georef, folder, polygons, weighted=False) as maker:
+    with PolygonMaker(width, georef, folder, polygons, rules, weighted=False) as maker:
         listener.advanced(0, plan.steps)
         for step, rows in enumerate(class_rows(mask)):
             maker.push(rows, None)
@@ -154,10 +156,6 @@ def vectorize_mask(
         notices = (mask.scene.notice, *notices)
     seconds = time.perf_counter() - started
     return Report(uri, outputs, classes, seconds, notices=notices)
-
-
-COMPILING = "first polygons on this machine: compiling takes up to a minute"
-"""Said before a wait that happens once."""
 
 
 def _record_path(uri: str, output: OutputOptions) -> Path:

@@ -6,8 +6,8 @@ As in :mod:`geounet.vector.walls`, everything is compiled, in pixels and radians
 import math
 
 import numpy as np
-from numba import njit
 
+from geounet.vector.compiled import inner, kernel
 from geounet.vector.walls import (
     FREE_PRICE,
     SPREAD,
@@ -31,9 +31,6 @@ NOISE = 8.0
 FINEST = 1.25
 """Pixels; no noise asks for a smaller tolerance."""
 
-NO_AXES = np.empty(0)
-"""For cuts into free walls."""
-
 ALIKE = math.radians(2.0)
 """Axes closer than this lead to the same walls."""
 
@@ -44,13 +41,13 @@ MIN_SHARE = 0.2
 """Share of a building's walls that each further pair of axes must explain."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def wall_samples(samples: np.ndarray, starts: np.ndarray, wall: int) -> tuple[int, int]:
     """First sample of a wall and the one after its last, without those next to corners."""
     return trimmed(starts[wall], starts[wall + 1] if wall + 1 < len(starts) else len(samples))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def directions(samples: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Direction (of the total least squares line) and length of each wall, ``(w,)`` each."""
     sums = prefix_sums(samples)
@@ -63,7 +60,7 @@ def directions(samples: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.
     return angle, length
 
 
-@njit(cache=True, nogil=True)
+@inner
 def turned_axes(
     samples: np.ndarray, starts: np.ndarray, lines: np.ndarray, axes: np.ndarray
 ) -> np.ndarray:
@@ -85,7 +82,7 @@ def turned_axes(
     return result
 
 
-@njit(cache=True, nogil=True)
+@inner
 def steady_tolerance(samples: np.ndarray, tolerance: float) -> float:
     """The tolerance, or less where the outline is smoother than it allows for.
 
@@ -93,7 +90,8 @@ def steady_tolerance(samples: np.ndarray, tolerance: float) -> float:
     steps of a straight wall, 0.35 once a network has drawn it.
     """
     fine = ROUGH[-1] * tolerance
-    starts, _, cost = cut(samples, places_of(samples, SPREAD * tolerance), NO_AXES, fine)
+    # (a global array would count as another type, and all that takes it be compiled once more)
+    starts, _, cost = cut(samples, places_of(samples, SPREAD * tolerance), np.empty(0), fine)
     if len(starts) == 0:
         return tolerance
     squares = max(0.0, cost - FREE_PRICE * fine**3 * len(starts))
@@ -101,7 +99,7 @@ def steady_tolerance(samples: np.ndarray, tolerance: float) -> float:
     return min(tolerance, max(NOISE * noise, FINEST))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def clearest_corner(angle: np.ndarray, length: np.ndarray) -> int:
     """The wall that makes the clearest corner with the one before it."""
     most, best = -1.0, 0
@@ -112,14 +110,14 @@ def clearest_corner(angle: np.ndarray, length: np.ndarray) -> int:
     return best
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _quarter(angle: float) -> float:
     """A difference of directions modulo 90 degrees, -45 to 45 degrees."""
     quarter = math.pi / 2
     return (angle + quarter / 2) % quarter - quarter / 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_axes(angle: np.ndarray, length: np.ndarray) -> np.ndarray:
     """Axes that walls share: pairs at right angles, each explaining what those before do not.
 
@@ -162,7 +160,7 @@ def find_axes(angle: np.ndarray, length: np.ndarray) -> np.ndarray:
     return axes[:found].copy()
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _alike(axes: np.ndarray, others: np.ndarray) -> bool:
     alike = len(axes) == len(others)
     for k in range(len(axes)):
@@ -170,7 +168,7 @@ def _alike(axes: np.ndarray, others: np.ndarray) -> bool:
     return alike
 
 
-@njit(cache=True, nogil=True)
+@inner
 def best_start(
     samples: np.ndarray, axes: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -182,7 +180,7 @@ def best_start(
     cheapest, best, found = np.inf, samples, axes
     places = places_of(samples, SPREAD * tolerance)
     for share in ROUGH:
-        starts, _, _ = cut(samples, places, NO_AXES, share * tolerance)
+        starts, _, _ = cut(samples, places, np.empty(0), share * tolerance)
         if len(starts) > 1:
             angle, length = directions(samples, starts)
             own = axes if len(axes) > 0 else find_axes(angle, length)

@@ -1,10 +1,10 @@
 """Ends of borders that meet a building whose rings are replaced."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from geounet.vector.arcs import FOLLOW, TWIN
+from geounet.vector.compiled import inner, kernel
 from geounet.vector.grid import Grid
 from geounet.vector.segments import first_crossing, inside, nearest
 from geounet.vector.trace import Ints, Longs
@@ -15,7 +15,7 @@ FARTHEST = 64
 """A border may lose this many edges where it ends inside a squared building."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def attach(
     half: int,
     shell: bool,
@@ -89,7 +89,7 @@ def attach(
     return failed
 
 
-@njit(cache=True, nogil=True)
+@inner
 def ascending(places: NDArray[np.float64], count: int) -> bool:
     """Whether places on a ring follow each other all the way round once."""
     falls = 0
@@ -98,7 +98,7 @@ def ascending(places: NDArray[np.float64], count: int) -> bool:
     return count < 2 or falls == 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def turning(ring: Ints, count: np.int64) -> int:
     """Twice the signed area of a ring."""
     area = np.int64(0)
@@ -108,7 +108,7 @@ def turning(ring: Ints, count: np.int64) -> int:
     return int(area)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rebuild(
     points: Ints, offsets: Longs, replaced: Longs, ends: Longs, new_points: Ints
 ) -> tuple[Ints, Longs]:

@@ -8,9 +8,9 @@ new segments are short. Segments are switched off rather than removed.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from geounet.vector.arcs import Flags
+from geounet.vector.compiled import inner, kernel
 from geounet.vector.segments import inside, meet
 from geounet.vector.trace import Ints, Longs
 
@@ -32,7 +32,7 @@ class Grid(NamedTuple):
     """Binary logarithm of the cell size in steps, first column and row of cells."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def make_grid(points: Ints, offsets: Longs, extra: int, shift: int) -> Grid:
     """Index the borders' segments, with room for ``extra`` more."""
     left, top = points[0, 0], points[0, 1]
@@ -72,7 +72,7 @@ def make_grid(points: Ints, offsets: Longs, extra: int, shift: int) -> Grid:
     return grid
 
 
-@njit(cache=True, nogil=True)
+@inner
 def cells_of(segment: Ints, shift: int) -> int:
     """How many cells a segment is listed in."""
     columns = abs((segment[2] >> shift) - (segment[0] >> shift)) + 1
@@ -80,7 +80,7 @@ def cells_of(segment: Ints, shift: int) -> int:
     return int(columns * rows)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def with_room(grid: Grid, entries: int) -> Grid:
     """The same index with room for so many more entries."""
     if grid.counts[1] + entries <= grid.entries.shape[0]:
@@ -91,7 +91,7 @@ def with_room(grid: Grid, entries: int) -> Grid:
     return Grid(grid.segments, grid.active, grid.heads, longer, grid.counts, grid.frame)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def enter(grid: Grid, number: int) -> None:
     """List a segment in its cells."""
     segment = grid.segments[number]
@@ -106,7 +106,7 @@ def enter(grid: Grid, number: int) -> None:
             grid.counts[1] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def window(grid: Grid, x0: int, y0: int, x1: int, y1: int) -> tuple[int, int, int, int]:
     """Rows and columns of the cells that a box touches, the ends excluded."""
     shift, left, top = grid.frame
@@ -119,7 +119,7 @@ def window(grid: Grid, x0: int, y0: int, x1: int, y1: int) -> tuple[int, int, in
     )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def is_met(grid: Grid, segment: Ints) -> bool:
     """Whether a segment meets an active one anywhere but in a common end."""
     x0, x1 = min(segment[0], segment[2]), max(segment[0], segment[2])
@@ -136,7 +136,7 @@ def is_met(grid: Grid, segment: Ints) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@inner
 def changes_side(
     grid: Grid,
     old: Ints,

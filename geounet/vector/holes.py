@@ -1,10 +1,10 @@
 """Fill small holes with the class around them."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from geounet.vector.arcs import OWNER, RING, TWIN, Halves
+from geounet.vector.compiled import kernel
 from geounet.vector.polygons import Polygons
 from geounet.vector.sieve import united
 from geounet.vector.trace import Ints, Longs
@@ -34,7 +34,7 @@ def fill_holes(polygons: Polygons, min_pixels: float) -> Polygons:
     return united(polygons, halves, classes)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill(
     class_id: NDArray[np.uint8], rings: Longs, first: Longs, table: Ints, offsets: Longs
 ) -> NDArray[np.uint8]:

@@ -12,10 +12,10 @@ from functools import lru_cache
 
 import numpy as np
 import shapely
-from numba import njit
 from pyproj import CRS, Geod, Transformer
 
 from geounet.georef import Georef
+from geounet.vector.compiled import kernel
 from geounet.vector.polygons import Polygons
 
 SHORT_EDGE = 1000.0
@@ -94,7 +94,7 @@ def _sums(
     return np.add.reduceat(areas, shells), np.add.reduceat(lengths, shells)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _in_plane(points: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Signed area and length of each ring."""
     rings = len(offsets) - 1

@@ -15,10 +15,10 @@ from dataclasses import replace
 
 import numpy as np
 import shapely
-from numba import njit
 from numpy.typing import NDArray
 
 from geounet.vector.arcs import FOLLOW, RING, TWIN, Coverage, Flags, number_starts
+from geounet.vector.compiled import kernel
 from geounet.vector.ends import FARTHEST, HEAD, ascending, attach, rebuild, turning
 from geounet.vector.grid import Grid, cells_of, changes_side, enter, is_met, make_grid, with_room
 from geounet.vector.segments import meet
@@ -92,7 +92,7 @@ def _lattice(outlines: NDArray[np.object_]) -> tuple[Ints, tuple[Longs, Longs]]:
     return coordinates.astype(np.int32), (rings.astype(np.int64), polygons.astype(np.int64))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fit(
     buildings: Longs,
     usable: Flags,

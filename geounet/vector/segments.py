@@ -4,14 +4,14 @@ Coordinates stay below 2**28 steps, so that products of two differences fit into
 """
 
 import numpy as np
-from numba import njit
 
+from geounet.vector.compiled import inner, kernel
 from geounet.vector.trace import Ints
 
 Coordinate = np.int64
 
 
-@njit(cache=True, nogil=True)
+@inner
 def crosses_ray(
     ax: Coordinate, ay: Coordinate, bx: Coordinate, by: Coordinate, x: Coordinate, y: Coordinate
 ) -> bool:
@@ -21,7 +21,7 @@ def crosses_ray(
     return bool(((bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0) == (by > ay))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def inside(ring: Ints, count: np.int64, x: Coordinate, y: Coordinate) -> bool:
     """Whether (x, y) lies inside the ring of the first ``count`` points (not repeated)."""
     result = False
@@ -34,7 +34,7 @@ def inside(ring: Ints, count: np.int64, x: Coordinate, y: Coordinate) -> bool:
     return result
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _side(
     ax: Coordinate, ay: Coordinate, bx: Coordinate, by: Coordinate, x: Coordinate, y: Coordinate
 ) -> int:
@@ -42,7 +42,7 @@ def _side(
     return 1 if cross > 0 else (-1 if cross < 0 else 0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def meet(one: Ints, other: Ints) -> bool:
     """Whether two segments (x0, y0, x1, y1) meet anywhere but in one common end."""
     ax, ay, bx, by = np.int64(one[0]), np.int64(one[1]), np.int64(one[2]), np.int64(one[3])
@@ -66,7 +66,7 @@ def meet(one: Ints, other: Ints) -> bool:
     return _side(cx, cy, dx, dy, ax, ay) * _side(cx, cy, dx, dy, bx, by) <= 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def nearest(ring: Ints, count: np.int64, x: Coordinate, y: Coordinate) -> tuple[float, int, int]:
     """Point of a ring that is nearest to (x, y): its place (number of the segment plus the share
     of it that lies before), and its coordinates, rounded.
@@ -86,7 +86,7 @@ def nearest(ring: Ints, count: np.int64, x: Coordinate, y: Coordinate) -> tuple[
     return place, px, py
 
 
-@njit(cache=True, nogil=True)
+@inner
 def first_crossing(
     ring: Ints, count: np.int64, x0: int, y0: int, x1: int, y1: int
 ) -> tuple[float, int, int]:

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from geounet.vector.arcs import (
@@ -32,6 +31,7 @@ from geounet.vector.arcs import (
     Halves,
     number_starts,
 )
+from geounet.vector.compiled import inner, kernel
 from geounet.vector.polygons import Polygons, assemble
 from geounet.vector.trace import Ints, Longs
 
@@ -95,7 +95,7 @@ def united(polygons: Polygons, halves: Halves, classes: NDArray[np.uint8]) -> Po
     return assemble(points, nodes, ring_offsets, owners, classes, pixels, confidence)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _push(heap: Longs, count: int, key: int) -> None:
     """Put a key on a binary heap of ``count`` keys."""
     at = count
@@ -105,7 +105,7 @@ def _push(heap: Longs, count: int, key: int) -> None:
     heap[at] = key
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _pop(heap: Longs, count: int) -> int:
     """Take the least key from a binary heap of ``count`` keys."""
     result = int(heap[0])
@@ -125,7 +125,7 @@ def _pop(heap: Longs, count: int) -> int:
     return result
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _root(parent: Ints, item: int) -> int:
     while parent[item] != item:
         parent[item] = parent[parent[item]]
@@ -133,7 +133,7 @@ def _root(parent: Ints, item: int) -> int:
     return item
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _join(one: int, other: int, parent: Ints, area: Longs, sibling: Ints, last: Ints) -> None:
     """Make two roots one region."""
     if one != other:
@@ -143,7 +143,7 @@ def _join(one: int, other: int, parent: Ints, area: Longs, sibling: Ints, last: 
         last[one] = last[other]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def repaint(
     class_id: NDArray[np.uint8],
     pixels: Longs,
@@ -227,7 +227,7 @@ def repaint(
     return classes
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def unite_equal(classes: NDArray[np.uint8], table: Ints) -> Ints:
     """Number of the first polygon in each connected region of equal class; int32 (n,)."""
     parent = np.arange(classes.size).astype(np.int32)
@@ -242,7 +242,7 @@ def unite_equal(classes: NDArray[np.uint8], table: Ints) -> Ints:
     return parent
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def dissolve(
     points: Ints, ring_offsets: Longs, table: Ints, region: Ints, starts: Ints, n_starts: int
 ) -> tuple[Ints, NDArray[np.bool_], Longs, Ints]:
@@ -305,7 +305,7 @@ def dissolve(
     return result[: offsets[n]], nodes[: offsets[n]], offsets[: n + 1], owners[:n]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _write_loop(
     loop: Ints,
     points: Ints,

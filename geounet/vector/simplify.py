@@ -24,10 +24,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from geounet.vector.arcs import FOLLOW, Coverage, Flags, number_starts
+from geounet.vector.compiled import inner, kernel
 from geounet.vector.polygons import Polygons
 from geounet.vector.segments import crosses_ray
 from geounet.vector.trace import Ints, Longs
@@ -98,7 +98,7 @@ def _least(coverage: Coverage) -> NDArray[np.uint8]:
     return result
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def index_vertices(points: Ints, shift: int) -> tuple[Ints, Longs, int, int, int]:
     """Sort the vertices of all borders into square cells of ``2**shift`` steps.
 
@@ -128,7 +128,7 @@ def index_vertices(points: Ints, shift: int) -> tuple[Ints, Longs, int, int, int
     return entries, cells[:-1], columns, left, top
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def reduce_borders(
     borders: Longs,
     least: NDArray[np.uint8],
@@ -186,7 +186,7 @@ def reduce_borders(
             forced -= 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _farthest(points: Ints, i: int, j: int) -> tuple[int, float]:
     """The vertex between i and j that is farthest from the segment i-j; its squared distance."""
     x, y = np.int64(points[i, 0]), np.int64(points[i, 1])
@@ -210,7 +210,7 @@ def _farthest(points: Ints, i: int, j: int) -> tuple[int, float]:
     return far, best
 
 
-@njit(cache=True, nogil=True)
+@inner
 def is_blocked(
     points: Ints,
     i: int,

@@ -11,9 +11,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
-from numba import njit
 
 from geounet.vector.arcs import FOLLOW, OWNER, TWIN, Coverage, Flags, number_starts
+from geounet.vector.compiled import kernel
 from geounet.vector.simplify import CELL, index_vertices, is_blocked, with_kept
 from geounet.vector.trace import Ints, Longs
 
@@ -53,7 +53,7 @@ def smooth_borders(coverage: Coverage, classes: Collection[int]) -> Coverage:
     return coverage
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def subdivide(
     points: Ints, offsets: Longs, rounded: Flags, rings: Flags, reach: float
 ) -> tuple[Ints, Longs, Flags]:
@@ -104,7 +104,7 @@ def subdivide(
     return result[:n], result_offsets, corners[:n]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cut_corners(
     points: Ints,
     corners: Flags,

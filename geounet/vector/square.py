@@ -15,9 +15,9 @@ from itertools import pairwise
 
 import numpy as np
 import shapely
-from numba import njit
 
-from geounet.vector.axes import NO_AXES, best_start, steady_tolerance, turned_axes, wall_samples
+from geounet.vector.axes import best_start, steady_tolerance, turned_axes, wall_samples
+from geounet.vector.compiled import inner, kernel
 from geounet.vector.curves import circle_through, follow_curves, round_ring
 from geounet.vector.walls import (
     FREE_PRICE,
@@ -126,7 +126,7 @@ def square_rings(
     ends = ring_offsets.tolist()
     result: list[np.ndarray] = []
     for building, (first, last) in enumerate(pairwise(polygon_offsets.tolist())):
-        axes = NO_AXES
+        axes = np.empty(0)
         for ring in range(first, last):
             fitted, axes = _square_ring(points[ends[ring] : ends[ring + 1]], axes, tolerance)
             if not len(fitted):
@@ -139,7 +139,7 @@ def square_rings(
     return np.concatenate([points[:0], *result]), offsets, done
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _square_ring(
     ring: np.ndarray, axes: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -180,7 +180,7 @@ def _square_ring(
     return _closed(fitted), axes
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _closed(ring: np.ndarray) -> np.ndarray:
     """The ring with its first vertex repeated; nothing if it has less than three."""
     count = len(ring) + 1 if len(ring) > 2 else 0
@@ -190,14 +190,14 @@ def _closed(ring: np.ndarray) -> np.ndarray:
     return result
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _shift(points: np.ndarray, x: float, y: float) -> None:
     for i in range(len(points)):
         points[i, 0] += x
         points[i, 1] += y
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _signed_area(ring: np.ndarray) -> float:
     total = 0.0
     for i in range(len(ring)):
@@ -206,7 +206,7 @@ def _signed_area(ring: np.ndarray) -> float:
     return total / 2
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _far_sample(samples: np.ndarray) -> int:
     """The sample farthest from the centre: it lies at a corner."""
     x, y = middle_of(samples)
@@ -218,7 +218,7 @@ def _far_sample(samples: np.ndarray) -> int:
     return best
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _farthest_turn(turned: np.ndarray, axes: np.ndarray) -> float:
     most = 0.0
     for k in range(len(axes)):
@@ -226,7 +226,7 @@ def _farthest_turn(turned: np.ndarray, axes: np.ndarray) -> float:
     return most
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _walls_price(lines: np.ndarray, free: int) -> float:
     """Price of walls in prices of a wall along an axis."""
     total = 0.0
@@ -235,7 +235,7 @@ def _walls_price(lines: np.ndarray, free: int) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _place(
     samples: np.ndarray, starts: np.ndarray, lines: np.ndarray, axes: np.ndarray
 ) -> np.ndarray:
@@ -261,7 +261,7 @@ def _place(
     return result
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _corners(
     samples: np.ndarray, starts: np.ndarray, walls: np.ndarray, tolerance: float
 ) -> np.ndarray:

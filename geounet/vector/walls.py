@@ -14,7 +14,8 @@ than array expressions and reductions, and a first call should not wait.
 import math
 
 import numpy as np
-from numba import njit
+
+from geounet.vector.compiled import inner, kernel
 
 FREE_PRICE = 2.5
 """Price of a free wall in prices of a wall along an axis."""
@@ -33,7 +34,7 @@ PARALLEL = 0.25
 """Sine of the smallest angle between walls that meet in a corner."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sample(ring: np.ndarray) -> np.ndarray:
     """Samples of the ring ``(m, 2)``, its last vertex not repeated.
 
@@ -58,7 +59,7 @@ def sample(ring: np.ndarray) -> np.ndarray:
     return samples
 
 
-@njit(cache=True, nogil=True)
+@inner
 def rolled(samples: np.ndarray, first: int) -> np.ndarray:
     """The same ring starting at another sample."""
     n = len(samples)
@@ -69,7 +70,7 @@ def rolled(samples: np.ndarray, first: int) -> np.ndarray:
     return result
 
 
-@njit(cache=True, nogil=True)
+@inner
 def middle_of(samples: np.ndarray) -> tuple[float, float]:
     """Mean x and y."""
     x, y = 0.0, 0.0
@@ -79,7 +80,7 @@ def middle_of(samples: np.ndarray) -> tuple[float, float]:
     return x, y
 
 
-@njit(cache=True, nogil=True)
+@inner
 def places_of(samples: np.ndarray, spread: float) -> np.ndarray:
     """Samples that may start a wall, int64 ``(c,)`` from 0 to n: the outline's salient points.
 
@@ -124,7 +125,7 @@ def places_of(samples: np.ndarray, spread: float) -> np.ndarray:
     return places[:count]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def prefix_sums(samples: np.ndarray) -> np.ndarray:
     """Sums ``(n + 1, 5)`` of x, y, xx, xy, yy over the samples before each."""
     sums = np.zeros((len(samples) + 1, 5))
@@ -138,7 +139,7 @@ def prefix_sums(samples: np.ndarray) -> np.ndarray:
     return sums
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scatter(sums: np.ndarray, i: int, j: int) -> tuple[float, float, float]:
     """Centred second moments (xx, xy, yy) of samples i .. j - 1."""
     n = j - i
@@ -150,14 +151,14 @@ def scatter(sums: np.ndarray, i: int, j: int) -> tuple[float, float, float]:
     )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def trimmed(i: int, j: int) -> tuple[int, int]:
     """Samples i .. j - 1 without those next to the corners, if enough remain."""
     off = min(CORNER_SAMPLES, (j - i) // 5)
     return i + off, j - off
 
 
-@njit(cache=True, nogil=True)
+@inner
 def may_follow(axes: np.ndarray) -> np.ndarray:
     """Whether walls on two lines may meet in a corner, boolean ``(k + 1, k + 1)``."""
     k = len(axes)
@@ -168,7 +169,7 @@ def may_follow(axes: np.ndarray) -> np.ndarray:
     return result
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cut(
     samples: np.ndarray, places: np.ndarray, axes: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
@@ -220,7 +221,7 @@ def cut(
     return _refined(chosen, lines, places, sums, normals), lines, cost
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _extend(
     p: int,
     q: int,
@@ -257,7 +258,7 @@ def _extend(
     return loss
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _refined(
     chosen: np.ndarray, lines: np.ndarray, places: np.ndarray, sums: np.ndarray, normals: np.ndarray
 ) -> np.ndarray:
@@ -276,7 +277,7 @@ def _refined(
     return starts
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _loss(moments: tuple[float, float, float], line: int, normals: np.ndarray) -> float:
     """Sum of squared distances from a line of free or given direction."""
     xx, xy, yy = moments
@@ -286,7 +287,7 @@ def _loss(moments: tuple[float, float, float], line: int, normals: np.ndarray) -
     return xx * x * x + 2 * xy * x * y + yy * y * y
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _trace(
     follows: np.ndarray, best: np.ndarray, before: np.ndarray, source: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
