@@ -8,6 +8,7 @@ otherwise. Runs that are complete are not repeated, one that was cut off goes on
 
 import argparse
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,7 @@ def compare(comparison: Comparison, out: Path) -> list[dict[str, Any]]:
     """Train what has not been trained, measure it, and write ``table.md`` after each run."""
     rows = []
     for name, config in comparison.runs.items():
-        folder = out / name.replace(" ", "-").replace("/", "-")
+        folder = out / re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
         result = folder / _RESULT
         if not result.is_file():
             state = fit(config, folder, again=(folder / CHECKPOINT).is_file())

@@ -2,11 +2,21 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import torch
 from scipy import ndimage
 
+from geounet.train.config import SourceConfig, TrainConfig, load_config
+from geounet.train.curves import read_log
+from geounet.train.fit import fit, losses, start
+from geounet.train.logbook import LOG
+from geounet.train.samples import Batch, Sampler, load_pools
+from geounet.train.town import make_town
 from geounet.train.weightmap import boundary_weights, connected_instances
+from tests.train.tiny import write_pair
 
 
 def best(call: Callable[[], object], times: int) -> float:
@@ -45,3 +55,62 @@ def test_weight_map_of_a_hundred_objects() -> None:
         f" one distance transform {1e3 * transform:.1f} ms"
     )
     assert whole <= 0.015
+
+
+def run_config(folder: Path) -> TrainConfig:
+    """The shipped model's network, batch and augmentation, on scenes of a town."""
+    for seed in (1, 2):
+        image, mask = make_town(seed, 1024, 1024, 0.5)
+        write_pair(folder, f"town_{seed}", image, mask)
+    shipped = load_config(Path(__file__).parents[2] / "configs" / "landcover-rgb.toml")
+    names = tuple(item.name for item in shipped.legend)
+    labels = {str(index): (name,) for index, name in enumerate(names)}
+    return replace(
+        shipped,
+        data=str(folder),
+        network=replace(shipped.network, pretrained=None),
+        source=(SourceConfig("town", ("town_*.tif",), labels, 1.0, (0.4, 1.2)),),
+        check=(),
+        town=None,
+        fit=replace(shipped.fit, steps=30, minutes=0.0, check_every=0, save_minutes=60.0),
+    )
+
+
+def forward_and_backward(config: TrainConfig, batch: Batch, times: int) -> float:
+    """Seconds of a forward and a backward pass over a batch that lies in memory."""
+    state = start(config)
+    images = batch.images.contiguous(memory_format=torch.channels_last)
+    network = state.network.train()
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(images)
+        torch.stack(list(losses(logits, batch, config).values())).sum().backward()
+
+    step()
+    begun = time.perf_counter()
+    for _ in range(times):
+        step()
+    return (time.perf_counter() - begun) / times
+
+
+def test_the_loop_against_forward_and_backward_alone(tmp_path: Path) -> None:
+    """Reading, augmenting, the optimizer, the average and the log cost at most 15 %."""
+    config = run_config(tmp_path)
+    batch = Sampler(config, load_pools(config)).batch(0)
+    alone, loop, waiting = [], [], []
+    for part in range(1, 4):  # in turn, so that a busy spell of the machine hits both
+        alone.append(forward_and_backward(config, batch, 10))
+        longer = replace(config, fit=replace(config.fit, steps=20 * part))
+        fit(longer, tmp_path / "run", again=part > 1)
+        lines = [line for line in read_log(tmp_path / "run" / LOG) if "loss" in line][-2:]
+        loop.append((lines[1]["seconds"] - lines[0]["seconds"]) / 10)
+        waiting += [line["waiting"] for line in lines]
+    share = min(alone) / min(loop)
+    print(
+        f"\na step of 8 windows of 256 px: {min(loop):.2f} s in the loop, {min(alone):.2f} s"
+        f" forward and backward alone: {share:.0%};"
+        f" {np.median(waiting):.1%} of the time waiting for data"
+        f" (loop {[round(t, 2) for t in loop]}, alone {[round(t, 2) for t in alone]})"
+    )
+    assert share >= 0.85
