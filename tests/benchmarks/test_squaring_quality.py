@@ -13,6 +13,7 @@ from shapely.affinity import affine_transform
 from geounet.vector.outline import Cleaner
 from geounet.vector.square import square
 from tests.vector.masks import outlines
+from tests.vector.test_refit import row_scores
 from tests.vector.test_square import OBLIQUE, RIGHT_ANGLED, corners, disc, iou, outline
 
 PIXEL = 0.3
@@ -72,6 +73,14 @@ def test_oblique_walls_and_circles(noisy: bool) -> None:
         assert far <= (0.35 if noisy else 0.1)
     for raw, squared, *_ in figures(ROUND, noisy).values():
         assert squared > raw
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_row_houses(noisy: bool) -> None:
+    raw, squared = row_scores(np.random.default_rng(0), noisy, 60)
+    kind = "noisy" if noisy else "clean"
+    print(f"{len(raw)} row houses {kind}: IoU raw {raw.mean():.4f}, squared {squared.mean():.4f}")
+    assert squared.mean() > raw.mean()
 
 
 @pytest.mark.real
