@@ -13,6 +13,7 @@ from geounet.model.bundle import load_bundle
 from geounet.model.networks import build_network
 from geounet.model.pretrained import load_encoder_file, load_imagenet_lite0, network_from_hub
 from geounet.model.spec import ModelSpec
+from geounet.tiles import round_up
 from geounet.train.config import TrainConfig
 
 IMAGENET = "imagenet-lite0"
@@ -46,6 +47,12 @@ def initial_network(config: TrainConfig) -> nn.Module:
     """The network to train, with pretrained weights where the configuration asks for them."""
     torch.manual_seed(config.fit.seed)
     spec = model_spec(config)
+    least = 2 * spec.shrink + 1
+    if config.fit.window % spec.stride or config.fit.window < least:
+        raise ConfigError(
+            f"fit.window {config.fit.window} must be a multiple of the network's stride"
+            f" {spec.stride} and at least {round_up(least, spec.stride)}"
+        )
     source = config.network.pretrained
     if source is not None and source.startswith(_HUB):
         return network_from_hub(spec, source.removeprefix(_HUB))

@@ -178,6 +178,7 @@ def test_early_stopping_keeps_the_best(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
+        ({"window": 33}, r"fit\.window 33 must be a multiple of the network's stride 2"),
         ({"patience": 1}, r"needs fit\.check_every"),
         ({"loss": {"huber": 1.0}}, r"fit\.loss\.huber is unknown; known: cross_entropy"),
         ({"loss": {"dice": 0.0}}, "one above 0"),

@@ -153,3 +153,19 @@ def test_a_check_of_a_perfect_network_is_one(tmp_path: Path) -> None:
     (check,) = load_checks(config)
     result = run_check(check, ByColor(), config)
     assert result == {"land": 1.0, "building": 1.0, "water": 1.0, "miou": 1.0}
+
+
+def test_objects_are_those_that_the_labels_came_from_or_connected_regions() -> None:
+    mask = np.ones((20, 30), dtype=np.uint8)
+    mask[5:15, 5:25] = 2  # two buildings that touch: one region
+    numbers = np.zeros(mask.shape, dtype=np.int32)
+    numbers[5:15, 5:15], numbers[5:15, 15:25], numbers[0, 0] = 4, 9, 5
+    scene = make_scene("s", np.zeros((3, 20, 30), np.uint8), mask, 1.0)
+    y, x = np.mgrid[2:18, -3:27].astype(np.float32)
+    _, labels = scene.window(x, y, 1.0)
+    joined = scene.objects(x, y, labels.numpy(), 0b10)
+    assert len(np.unique(joined)) == 2
+    apart = replace(scene, instances=numbers).objects(x, y, labels.numpy(), 0b10)
+    assert set(np.unique(apart)) == {0, 4, 9}
+    assert ((apart > 0) == (labels.numpy() == 2)).all()
+    assert (apart[3:13, 8:18] == 4).all()
