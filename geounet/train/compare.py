@@ -2,8 +2,9 @@
 
 ``python -m geounet.train.compare configs/compare.toml --out runs/compare [--steps N]``
 
-The file names a training configuration and lists runs, each with a name and the values that it sets
-otherwise. Runs that are complete are not repeated, one that was cut off goes on.
+The file names a training configuration (``base``), values that all runs set otherwise (``common``),
+and the runs, each with a name and the values that it alone sets otherwise. Runs that are complete
+are not repeated, one that was cut off goes on.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def load_comparison(path: Path) -> Comparison:
     for key in ("base", "objects", "run"):
         if key not in table:
             raise ConfigError(f"{path}: key {key} is missing")
-    base = _read(path.parent / str(table["base"]))
+    base = _merged(_read(path.parent / str(table["base"])), table.get("common", {}))
     runs: dict[str, TrainConfig] = {}
     for item in table["run"]:
         name = item.get("name", "")
