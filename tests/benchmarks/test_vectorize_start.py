@@ -1,0 +1,57 @@
+"""What a person waits for at the first call on a machine and at every other, for a small mask."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tests.helpers import write_scene
+
+ROOT = Path(__file__).parents[2]
+IMPORTS = "import numba, numpy, pyarrow, pyproj, rasterio, shapely, typer"
+COMMAND = "from geounet_cli.app import main; main()"
+
+
+@pytest.fixture(scope="module")
+def mask(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1000 x 1000 pixels of four classes in blobs."""
+    rng = np.random.default_rng(0)
+    field = ndimage.gaussian_filter(rng.standard_normal((1000, 1000)), 6)
+    values = np.digitize(field, np.quantile(field, [0.4, 0.6, 0.8])).astype(np.uint8)
+    return write_scene(tmp_path_factory.mktemp("mask") / "m.tif", values[None])
+
+
+def seconds(code: str, cache: Path, *words: str) -> tuple[float, str]:
+    """Wall time of a fresh interpreter, and what it printed."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "cli")])
+    settings = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": paths}
+    start = perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=settings, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    return perf_counter() - start, done.stdout
+
+
+@pytest.mark.parametrize("names", [(), ("--name", "1=building", "--name", "2=water")])
+def test_first_call_and_others(mask: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
+    words = ("vectorize", str(mask), "-o", str(tmp_path / "out"), "--overwrite", *names)
+    cold, said = seconds(COMMAND, tmp_path, *words)
+    assert "compiling" in said
+    warm, imports = [], []
+    for _ in range(5):
+        took, said = seconds(COMMAND, tmp_path, *words)
+        assert "compiling" not in said
+        warm.append(took)
+        imports.append(seconds(IMPORTS, tmp_path)[0])
+    ratio = np.median(warm) / np.median(imports)
+    print(
+        f"first call {cold:.1f} s; others {np.median(warm):.2f} s, {ratio:.1f} times the imports"
+        f" of {np.median(imports):.2f} s"
+    )
+    assert ratio < 5
