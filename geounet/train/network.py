@@ -1,6 +1,7 @@
 """The network of a training run: its facts, and the weights that it starts from."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -61,11 +62,24 @@ def initial_network(config: TrainConfig) -> nn.Module:
         load_imagenet_lite0(network)
     elif source is not None and source.startswith(_ENCODER):
         load_encoder_file(network, Path(source.removeprefix(_ENCODER)))
-    elif source is not None and source.endswith(".safetensors"):
-        network.load_state_dict(load_bundle(source).tensors())
     elif source is not None:
-        network.load_state_dict(read_checkpoint(Path(source))["average"])
+        _start_from(network, source)
     return network
+
+
+def _start_from(network: nn.Module, source: str) -> None:
+    """Take the weights of a model file or of an earlier run."""
+    if source.endswith(".safetensors"):
+        weights = load_bundle(source).tensors()
+    else:
+        weights = read_checkpoint(Path(source))["average"]
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"network.pretrained {source}: the weights are of another network; give"
+            " 'encoder:PATH' for the encoder's alone"
+        ) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -74,4 +88,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no checkpoint; leave out --resume to start anew") from error
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise ConfigError(f"{path}: not a checkpoint, or damaged; start a new run") from error
     return content

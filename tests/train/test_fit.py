@@ -115,6 +115,19 @@ def test_a_run_can_start_from_another_ones_weights(tmp_path: Path) -> None:
     assert all(torch.equal(value, before[key]) for key, value in after.items())
 
 
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=1)
+    fit(config, tmp_path / "first")
+    path = tmp_path / "first" / CHECKPOINT
+    network = replace(config.network, arch="linear", pretrained=str(path))
+    with pytest.raises(ConfigError, match="the weights are of another network"):
+        loop.start(replace(config, network=network))
+    for content in (b"", path.read_bytes()[:2000], b"not a checkpoint"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"last\.pt: not a checkpoint, or damaged"):
+            fit(config, tmp_path / "first", again=True)
+
+
 def test_a_wild_rate_is_reported(tmp_path: Path) -> None:
     config = config_for(tmp_path, steps=50, rate=1e30, warmup=1)
     with pytest.raises(ConfigError, match=r"gradient not finite; lower fit\.rate"):
