@@ -1,6 +1,7 @@
 """Masks to polygons: the same as ``segment`` makes, exact when asked for, stable, protected."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from geounet.legend import LandClass, Legend
 from geounet.model.bundle import load_bundle
 from geounet.raster import classes
 from geounet.raster.classes import describe_mask
-from tests.helpers import NORTH_UP, brightness_model, painted, write_scene
+from tests.helpers import NORTH_UP, brightness_model, kill_after, painted, write_scene
 
 RULES = Legend(
     (
@@ -219,3 +220,35 @@ def test_own_legends_survive_a_round_trip_through_the_mask(tmp_path: Path) -> No
     assert pyogrio.__version__  # the polygons' half was not needed
     beside = {path.name for path in tmp_path.iterdir()}
     assert {"s_mask.tif", "s_mask.tif.aux.xml", "s_mask.qml", "s_mask.sld"} <= beside
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from geounet.jobs.options import OutputOptions
+from geounet.jobs.vectorize import MaskOptions, vectorize_masks
+import geounet.jobs.polygons
+folder = Path(sys.argv[1])
+print("begun", flush=True)
+vectorize_masks([str(folder / "m.tif")], MaskOptions(),
+                OutputOptions(folder=folder / "out", formats=("gpkg", "parquet")))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a POSIX signal")
+@pytest.mark.parametrize("delay", [0.1, 0.4, 0.8, 1.2])
+def test_a_kill_leaves_whole_files_or_none(tmp_path: Path, delay: float) -> None:
+    values = np.random.default_rng(0).integers(0, 3, (500, 300)).astype(np.uint8)
+    mask = foreign(tmp_path / "m.tif", np.kron(values, np.ones((2, 2), np.uint8)))
+    kill_after(KILLED, tmp_path, delay)
+    out = tmp_path / "out"
+    left = {path.name for path in out.glob("m*")} if out.exists() else set()
+    if "m_vectorize.json" in left:
+        assert run(mask, folder=out, formats=("gpkg", "parquet"))[0].skipped
+        return
+    for path in out.glob("m*.parquet"):
+        assert len(gpd.read_parquet(path)) > 100
+    if "m.gpkg" in left:
+        assert len(layer(out / "m.gpkg", "class_2")) > 100
+    (report,) = run(mask, folder=out, formats=("gpkg", "parquet"), overwrite=bool(left))
+    assert report.error is None, report.error
