@@ -29,7 +29,7 @@ LEGEND_TAG = "GEOUNET_LEGEND"
 BACKGROUND = "background"
 """Name of the class that stands for the ground around the only class of a mask."""
 
-STRIP = 512
+STRIP = 256
 """Rows read at a time."""
 
 SQUARE_NAMES = {"building", "buildings", "house", "houses", "roof", "roofs", "footprint"}

@@ -3,7 +3,7 @@
 Strategy. Points, pieces and regions of unfinished regions are appended to one pool and never moved
 while it grows (the arrays are enlarged in place). At a seam, the piece that ends at a crack from
 above is continued by the piece that begins there below, on the crack's other side the other way
-round; the regions of the two are united. Once half of the points or pieces belong to finished
+round; the regions of the two are united. Once a quarter of the points or pieces belongs to finished
 regions, the rest slides together in order.
 """
 
@@ -84,7 +84,7 @@ class Carry:
         """Drop regions that have been turned into polygons."""
         own = self.pool
         self.dead += measure(finished, own.regions, own.pieces)
-        if np.any(2 * self.dead[:2] > self.counts[:2] + 4096):
+        if np.any(4 * self.dead[:2] > self.counts[:2] + 4096):
             pool = (own.points, own.offsets, own.pieces, own.regions, own.amounts)
             self.counts = slide(*pool, self.counts, self.seam)
             self.dead[:] = 0

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyproj import CRS
 
 from geounet.errors import OutputError
+from geounet.vector.columns import numbers
 from geounet.vector.layer import PolygonLayer
 from geounet.vector.spool import GEOMETRY
 from geounet.vector.style import embed_styles
@@ -182,7 +182,7 @@ def _write_parquet(path: Path, layers: Sequence[PolygonLayer]) -> None:
         written: Future[None] | None = None
         for batch in layer.reader():
             bounds = bounds_of(batch.column(GEOMETRY))
-            columns = [pa.array(np.ascontiguousarray(side)) for side in bounds.T]
+            columns = [numbers(side) for side in bounds.T]
             boxes = pa.StructArray.from_arrays(columns, fields=list(box))
             if written is not None:
                 written.result()

@@ -10,6 +10,7 @@ from pyproj import Transformer
 
 from geounet.errors import OutputError
 from geounet.legend import LandClass
+from geounet.vector.columns import numbers, repeated
 from geounet.vector.spool import GEOMETRY, PolygonSpool
 from geounet.vector.wkb import encode
 
@@ -85,8 +86,8 @@ class PolygonLayer:
         project = self._projection()
         for batch in self.spool.batches(self.name):
             rows = len(batch)
-            ids = pa.array(np.full(rows, self.spool.code(self.name), dtype=np.int32))
-            names = pa.array([self.name] * rows, pa.string())
+            ids = numbers(np.full(rows, self.spool.code(self.name), dtype=np.int32))
+            names = repeated(self.name, rows)
             columns = [ids, names, *batch.columns]
             if project is not None:
                 columns[-1] = _reprojected(columns[-1], project)

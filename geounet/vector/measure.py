@@ -22,7 +22,7 @@ SHORT_EDGE = 1000.0
 """Metres at the equator up to which an edge is short against the ellipsoid and its parallels."""
 
 
-PORTION = 2**20
+PORTION = 2**18
 """Vertices whose coordinates are made at once; a longer ring is measured whole."""
 
 

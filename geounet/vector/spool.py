@@ -19,6 +19,7 @@ import pyarrow as pa
 from geounet.errors import OutputError
 from geounet.georef import Georef
 from geounet.legend import LandClass, Legend
+from geounet.vector.columns import numbers
 from geounet.vector.scratch import scratch_folder
 from geounet.vector.wkb import offsets_of
 
@@ -139,7 +140,7 @@ class PolygonSpool:
             if item is None:
                 raise ValueError(f"class id {value} is not in the legend {self.legend.names}")
             rows = np.flatnonzero(class_id == value)
-            own = wkb if len(rows) == len(wkb) else wkb.take(pa.array(rows))
+            own = wkb if len(rows) == len(wkb) else wkb.take(numbers(rows))
             self._add(item, self._record_batch(item, batch, rows, own))
         if self._pending_bytes >= FLUSH_BYTES:
             self._flush()
@@ -152,7 +153,7 @@ class PolygonSpool:
             values = getattr(batch, name)
             if values is None:
                 raise ValueError(f"the batch has no {name}, which class {item.name!r} carries")
-            columns.append(pa.array(np.asarray(values, dtype=np.float64)[rows]))
+            columns.append(numbers(np.asarray(values, dtype=np.float64)[rows]))
         return pa.record_batch([*columns, wkb], schema=self._schema(item.name))
 
     def _schema(self, name: str) -> pa.Schema:
