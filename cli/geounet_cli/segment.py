@@ -127,6 +127,14 @@ def segment(
     precision: Annotated[
         str, typer.Option(rich_help_panel=_RUN, help="auto, float32, bfloat16 or float16.")
     ] = "auto",
+    runtime: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|torch|onnx|openvino",
+            rich_help_panel=_RUN,
+            help="Library that computes the network; auto: the fastest installed.",
+        ),
+    ] = "auto",
     memory: Annotated[
         str | None,
         typer.Option(
@@ -169,6 +177,7 @@ def segment(
         extent=Extent(parse.bbox(bbox, bbox_crs), bbox_crs, str(aoi) if aoi else None),
         device=device,
         precision=precision,
+        runtime=runtime,
         memory=parse.size(memory),
         thresholds=parse.thresholds(threshold or []),
     )

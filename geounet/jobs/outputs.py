@@ -98,9 +98,9 @@ def run_identity(
 ) -> str:
     """A digest of what determines a scene's results: the scene, the model, the options.
 
-    Device, memory and batch are left out: they decide how fast, not what is wanted.
+    Device, runtime, memory and batch are left out: they decide how fast, not what is wanted.
     """
-    apart = ("device", "memory", "batch", "extent")
+    apart = ("device", "runtime", "memory", "batch", "extent")
     return digest_of(
         scene,
         output,

@@ -48,6 +48,8 @@ class SegmentOptions:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
     precision: str = "auto"
     """``auto``, ``float32``, ``bfloat16``, ``float16`` or ``float64``."""
+    runtime: str = "auto"
+    """``auto``, ``torch``, ``onnx`` or ``openvino``."""
     memory: int | None = None
     """Bytes for the network's forward pass; None: a quarter of the machine's, at most 4 GiB."""
     batch: int | None = None
@@ -151,7 +153,8 @@ class Plan:
             f" {scene.dtype}{part}{scaled}; {len(grid)} tile{'s' * (len(grid) != 1)}"
             f" of {rows} x {cols} px,"
             f" margin {grid.margin} ({self.promise}); {self.hardware.device},"
-            f" {self.hardware.precision}; about {self.expected_bytes / 2**30:.1f} GiB of memory"
+            f" {self.hardware.engine} {self.hardware.precision};"
+            f" about {self.expected_bytes / 2**30:.1f} GiB of memory"
         )
 
 
@@ -215,7 +218,7 @@ def hardware_for(options: SegmentOptions) -> Hardware:
     Raises:
         ConfigError: something that this machine does not have.
     """
-    return resolve_hardware(options.device, options.precision)
+    return resolve_hardware(options.device, options.precision, options.runtime)
 
 
 def _waiting_bytes(tiling: Tiling, spec: ModelSpec) -> int:

@@ -1,18 +1,29 @@
-"""Run a network: normalised patches in, class probabilities out."""
+"""Which runtime computes a network, and where: chosen without importing any of them."""
 
+import importlib.util
+import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 import numpy as np
-import torch
 
-from geounet.errors import ConfigError, GeounetError
+from geounet.errors import ConfigError, ModelError
 from geounet.model.bundle import ModelBundle
-from geounet.model.networks import build_network
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 """Arithmetic of the forward pass; ``auto`` takes the fastest the device computes natively."""
+Engine = Literal["auto", "torch", "onnx", "openvino"]
+"""Library that computes the network; ``auto`` takes the fastest installed for the device."""
+_PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+_PRECISIONS = {
+    "torch": get_args(Precision)[1:],
+    "onnx": ("float32",),
+    "openvino": ("float32", "bfloat16"),
+}
+_DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/nvmap")
+# What a Linux kernel shows where it drives a GPU that torch could use (NVIDIA, AMD, WSL, Tegra).
 
 
 class Runtime(Protocol):
@@ -26,7 +37,7 @@ class Runtime(Protocol):
 
         Returns:
             float32 ``(n, classes, height, width)``, less ``shrink`` of the model's facts on every
-            side; sums to 1 over the classes.
+            side; sums to 1 over the classes, to the precision of the arithmetic.
         """
         ...
 
@@ -39,129 +50,137 @@ class Hardware:
     """``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
     precision: str
     """A resolved :data:`Precision`, never ``auto``."""
+    engine: str = "torch"
+    """A resolved :data:`Engine`, never ``auto``."""
+    fallback: bool = False
+    """Whether torch takes over a network that ``engine`` cannot express."""
 
 
-def resolve_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
+def resolve_hardware(
+    device: str = "auto", precision: str = "auto", engine: str = "auto"
+) -> Hardware:
     """Turn ``auto`` into what this machine has.
 
     bfloat16 on the CPU is taken only where the processor has instructions for it (AMX or AVX-512
     BF16); elsewhere it is emulated and slower than float32.
 
     Raises:
-        ConfigError: unknown names, or a device that this machine does not have.
+        ConfigError: unknown names, a device that this machine does not have, a runtime that is not
+            installed, or a precision that it does not compute.
     """
-    if precision not in get_args(Precision):
-        raise ConfigError(f"precision {precision!r} is none of {', '.join(get_args(Precision))}")
-    if device == "auto":
-        device = "cpu"
-        if torch.cuda.is_available():
-            device = "cuda"
-        elif torch.backends.mps.is_available():
-            device = "mps"
+    for name, value, known in (
+        ("precision", precision, get_args(Precision)),
+        ("runtime", engine, get_args(Engine)),
+    ):
+        if value not in known:
+            raise ConfigError(f"{name} {value!r} is none of {', '.join(known)}")
+    device = _resolve_device(device)
+    chosen = engine if engine != "auto" else _fastest(device, precision)
+    if not _installed(chosen):
+        raise ConfigError(
+            f"runtime {chosen!r} is not installed; pip install 'geounet[{chosen}]', or --runtime"
+            " auto"
+        )
+    if chosen != "torch" and device != "cpu":
+        raise ConfigError(
+            f"runtime {chosen!r} runs on the CPU alone; use --device cpu or --runtime torch"
+        )
+    if precision == "auto":
+        precision = _native_precision(device, chosen)
+    if precision not in _PRECISIONS[chosen]:
+        raise ConfigError(
+            f"runtime {chosen!r} computes in {' or '.join(_PRECISIONS[chosen])}, not in"
+            f" {precision}; use --runtime torch"
+        )
+    return Hardware(device, precision, chosen, engine == "auto" and chosen != "torch")
+
+
+def _resolve_device(device: str) -> str:
     kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (
+    if kind not in ("auto", "cpu", "cuda", "mps") or (
         number and not (kind == "cuda" and number.isdecimal())
     ):
         raise ConfigError(f"device {device!r} is none of auto, cpu, cuda, cuda:N, mps")
-    if kind == "cuda" and (
-        not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()
-    ):
+    if device == "cpu" or (device == "auto" and _surely_no_gpu()):
+        return "cpu"
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    there = (
+        torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()
+        if kind == "cuda"
+        else torch.backends.mps.is_available()
+    )
+    if not there:
         raise ConfigError(f"device {device!r} is not on this machine; use --device cpu")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' is not on this machine; use --device cpu")
-    if precision == "auto":
-        precision = _native_precision(kind)
-    return Hardware(device, precision)
+    return device
 
 
-def _native_precision(kind: str) -> str:
-    if kind == "cuda":
+def _surely_no_gpu() -> bool:
+    """True where it takes no torch, whose import takes a second or two, to know that."""
+    return sys.platform == "linux" and not any(Path(path).exists() for path in _DRIVERS)
+
+
+def _installed(engine: str) -> bool:
+    return importlib.util.find_spec(_PACKAGES[engine]) is not None
+
+
+def _fastest(device: str, precision: str) -> str:
+    """OpenVINO where it can; ONNX Runtime is slower than torch on CPUs with bfloat16."""
+    can = device == "cpu" and precision in ("auto", *_PRECISIONS["openvino"])
+    return "openvino" if can and _installed("openvino") else "torch"
+
+
+def _native_precision(device: str, engine: str) -> str:
+    if engine == "onnx":
+        return "float32"
+    if engine == "openvino":
+        import openvino
+
+        native = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "bfloat16" if native else "float32"
+    import torch
+
+    if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    if kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "bfloat16"
     return "float32"
 
 
-class TorchRuntime:
-    """PyTorch on one device.
-
-    One forward runs at a time and uses all of the device; other threads read and write meanwhile.
-    Results then depend neither on the number of worker threads nor on their timing.
-    """
-
-    def __init__(self, network: torch.nn.Module, hardware: Hardware) -> None:
-        self._hardware = hardware
-        self._lock = threading.Lock()
-        self._dtype = torch.float64 if hardware.precision == "float64" else torch.float32
-        self._network = (
-            network.eval().to(hardware.device, self._dtype).to(memory_format=torch.channels_last)
-        )
-        self._largest: int | None = None
-
-    def predict(self, patches: np.ndarray) -> np.ndarray:
-        """See :meth:`Runtime.predict`. Halves the batch and goes on where the memory runs out.
-
-        Raises:
-            GeounetError: even a single patch does not fit into the device's memory.
-        """
-        with self._lock:
-            done: list[np.ndarray] = []
-            position = 0
-            while position < len(patches):
-                count = min(self._largest or len(patches), len(patches) - position)
-                try:
-                    done.append(self._forward(patches[position : position + count]))
-                    position += count
-                except (torch.OutOfMemoryError, RuntimeError) as error:
-                    if not _is_out_of_memory(error):
-                        raise
-                    self._shrink(count, patches.shape)
-        return done[0] if len(done) == 1 else np.concatenate(done)
-
-    def _shrink(self, count: int, shape: tuple[int, ...]) -> None:
-        if count == 1:
-            raise GeounetError(
-                f"one patch of {shape[2]} x {shape[3]} pixels does not fit into the memory of"
-                f" {self._hardware.device}; use a smaller --tile-size or --memory"
-            )
-        self._largest = count // 2
-        if self._hardware.device.startswith("cuda"):
-            torch.cuda.empty_cache()
-
-    def _forward(self, patches: np.ndarray) -> np.ndarray:
-        device = torch.device(self._hardware.device)
-        batch = torch.from_numpy(patches).to(device, self._dtype)
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        low = self._hardware.precision in ("bfloat16", "float16")
-        with (
-            torch.inference_mode(),
-            torch.autocast(
-                device.type,
-                dtype=getattr(torch, self._hardware.precision) if low else None,
-                enabled=low,
-            ),
-        ):
-            logits = self._network(batch)
-            probabilities = torch.softmax(logits.to(self._dtype), dim=1)
-        return probabilities.float().cpu().numpy()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch has a class of its own for accelerators; the CPU allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-_runtimes: dict[tuple[str, Hardware], TorchRuntime] = {}
+_runtimes: dict[tuple[str, Hardware], Runtime] = {}
 _runtimes_lock = threading.Lock()
 
 
-def runtime_for(bundle: ModelBundle, hardware: Hardware) -> TorchRuntime:
-    """The process's runtime for a model; built once, shared by all threads."""
+def runtime_for(bundle: ModelBundle, hardware: Hardware) -> Runtime:
+    """The process's runtime for a model; built once, shared by all threads.
+
+    Raises:
+        ModelError: the network cannot be built, or the runtime cannot express it.
+    """
     key = (bundle.digest, hardware)
     with _runtimes_lock:
         if key not in _runtimes:
-            network = build_network(bundle.spec)
-            network.load_state_dict(bundle.tensors())
             _runtimes.clear()  # one model at a time: a second one would only hold memory
-            _runtimes[key] = TorchRuntime(network, hardware)
+            _runtimes[key] = _build(bundle, hardware)
         return _runtimes[key]
+
+
+def _build(bundle: ModelBundle, hardware: Hardware) -> Runtime:
+    if hardware.engine != "torch":
+        from geounet.model.graph_runtime import OnnxRuntime, OpenvinoRuntime
+
+        try:
+            if hardware.engine == "onnx":
+                return OnnxRuntime(bundle)
+            return OpenvinoRuntime(bundle, hardware.precision)
+        except ModelError:
+            if not hardware.fallback:
+                raise
+    from geounet.model.convert import loaded_network
+    from geounet.model.torch_runtime import TorchRuntime
+
+    return TorchRuntime(loaded_network(bundle), hardware)

@@ -21,7 +21,8 @@ from geounet.jobs.predict import Work, segment_tiles
 from geounet.jobs.segment import segment_scenes
 from geounet.mirror import mirror_index
 from geounet.model.bundle import ModelBundle, load_bundle, save_bundle
-from geounet.model.runtime import Hardware, TorchRuntime
+from geounet.model.runtime import Hardware
+from geounet.model.torch_runtime import TorchRuntime
 from geounet.raster.scene import describe
 from tests.helpers import LEGEND, Plain, brightness_model, noise, painted, spec_for, write_scene
 

@@ -20,7 +20,8 @@ from geounet.jobs.predict import Layers, Share, Work, share_tiles
 from geounet.jobs.segment import segment_scenes
 from geounet.model.bundle import ModelBundle, load_bundle
 from geounet.model.networks import build_network
-from geounet.model.runtime import Hardware, TorchRuntime
+from geounet.model.runtime import Hardware
+from geounet.model.torch_runtime import TorchRuntime
 from geounet.raster.scene import describe, open_scene
 from geounet.tiles import Window
 from tests.helpers import Plain, brightness_model, noise, spec_for, write_scene

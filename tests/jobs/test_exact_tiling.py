@@ -15,7 +15,8 @@ from geounet.jobs.plan import Plan, SegmentOptions, make_plan
 from geounet.jobs.predict import Work, segment_tiles
 from geounet.mirror import mirror_index
 from geounet.model.bundle import ModelBundle
-from geounet.model.runtime import Hardware, TorchRuntime
+from geounet.model.runtime import Hardware
+from geounet.model.torch_runtime import TorchRuntime
 from geounet.raster.scene import describe
 from geounet.tiles import round_up
 from tests.helpers import Plain, noise, spec_for, write_scene

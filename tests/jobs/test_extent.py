@@ -24,7 +24,8 @@ from geounet.jobs.plan import Plan, SegmentOptions, make_plan
 from geounet.jobs.predict import Work, segment_tiles, share_tiles
 from geounet.jobs.segment import segment_scenes
 from geounet.model.bundle import ModelBundle, load_bundle
-from geounet.model.runtime import Hardware, TorchRuntime
+from geounet.model.runtime import Hardware
+from geounet.model.torch_runtime import TorchRuntime
 from geounet.raster.scene import describe
 from geounet.tiles import Window
 from tests.helpers import (

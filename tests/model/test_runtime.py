@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from geounet.errors import ConfigError, GeounetError
-from geounet.model.runtime import Hardware, TorchRuntime, resolve_hardware
+from geounet.model.runtime import Hardware, resolve_hardware
+from geounet.model.torch_runtime import TorchRuntime
 from tests.helpers import Plain
 
 
@@ -66,7 +67,7 @@ def test_probabilities_sum_to_one_in_every_precision() -> None:
 
 
 def test_hardware_names() -> None:
-    assert resolve_hardware("cpu", "float32") == Hardware("cpu", "float32")
+    assert resolve_hardware("cpu", "float32", "torch") == Hardware("cpu", "float32", "torch")
     assert resolve_hardware("cpu", "auto").precision in ("float32", "bfloat16")
     for device in ("gpu", "cuda:x", "cpu:1", "mps:0"):
         with pytest.raises(ConfigError, match="is none of"):

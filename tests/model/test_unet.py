@@ -16,7 +16,8 @@ from geounet.mirror import mirror_index
 from geounet.model.architectures import ARCHITECTURES
 from geounet.model.bundle import ModelBundle
 from geounet.model.networks import build_network
-from geounet.model.runtime import Hardware, TorchRuntime
+from geounet.model.runtime import Hardware
+from geounet.model.torch_runtime import TorchRuntime
 from geounet.model.unet import PAPER_MARGIN, TiledUnetPaper, UnetPaper, light_unet, residual_unet
 from geounet.raster.scene import describe
 from geounet.tiles import round_up
