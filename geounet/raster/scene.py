@@ -169,6 +169,16 @@ def read_window(
     return data, valid
 
 
+def read_values(dataset: Any, window: Window, bands: tuple[int, ...]) -> np.ndarray:
+    """Only the values of :func:`read_window`."""
+    where = RasterioWindow(window.col, window.row, window.width, window.height)
+    try:
+        data: np.ndarray = dataset.read(list(bands), window=where)
+    except RasterioError as error:
+        raise _unreadable(dataset.name, window, error) from error
+    return data
+
+
 def read_valid(dataset: Any, window: Window, bands: tuple[int, ...]) -> np.ndarray:
     """Only the validity of :func:`read_window`; reads no values where a mask alone decides."""
     if np.dtype(dataset.dtypes[0]).kind == "f":
