@@ -1,7 +1,8 @@
 """What a worker does with a batch of tiles: read, normalise, forward, and its share of merging."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Runtime, runtime_for
 from geounet.raster.scene import open_scene, read_valid
 from geounet.symmetry import SYMMETRIES
-from geounet.tiles import Tile, Window
+from geounet.tiles import Tile, Window, round_up
 
 
 class Layers(NamedTuple):
@@ -105,8 +106,8 @@ def segment_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> lis
         for tile, window in zip(tiles, windows, strict=True):
             knowns.append(_known(work, dataset, window))
             if knowns[-1].any():
-                patches.append(_read_patch(work, dataset, tile)[0])
-    probabilities = iter(_probabilities(work, runtime, patches))
+                patches.append(_read_patch(work, dataset, _seen(work, tile))[0])
+    probabilities = _in_turn(work, runtime, patches)
     return [
         _decide(work, tile, window, next(probabilities), known)
         if window is not None and known.any()
@@ -134,7 +135,7 @@ def share_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[
             knowns.append(_known(work, dataset, window))
             empty.append(not _is_wanted(work, weights.inside(tile.index)))
             if not empty[-1]:
-                patch, valid = _read_patch(work, dataset, tile)
+                patch, valid = _read_patch(work, dataset, tile.patch)
                 empty[-1] = not valid.any()
                 if valid.any():
                     patches.append(patch)
@@ -172,11 +173,33 @@ def _is_wanted(work: Work, part: Window) -> bool:
     return window is not None and bool(plan.area.inside(window).any())
 
 
-def _read_patch(work: Work, dataset: Any, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
-    """What the network sees of a tile, and where the scene has data there."""
+def _seen(work: Work, tile: Tile) -> Window:
+    """The part of a tile's patch that lies in the raster, up to a multiple of the stride.
+
+    A padded network meets the raster's edge as it would in one forward pass over the whole scene.
+    Pixels mirrored beyond it would cost time and make pixels near the edge differ from that pass;
+    only a network of unpadded convolutions needs them.
+    """
+    patch, stride = tile.patch, work.plan.grid.stride
+    if work.bundle.spec.shrink:
+        return patch
+    height, width = (round_up(size, stride) for size in work.plan.work.shape)
+    inside = patch.intersection(Window(0, 0, height, width))
+    assert inside is not None  # every core has a pixel of the raster
+    return inside
+
+
+def _read_patch(work: Work, dataset: Any, patch: Window) -> tuple[np.ndarray, np.ndarray]:
+    """What the network sees of a window, and where the scene has data there."""
     plan, spec = work.plan, work.bundle.spec
-    data, valid = plan.work.read(dataset, tile.patch, plan.bands)
+    data, valid = plan.work.read(dataset, patch, plan.bands)
     return normalise(data, valid, plan.stretch, spec.mean, spec.std), valid
+
+
+def _in_turn(work: Work, runtime: Runtime, patches: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Class probabilities of patches, those of one size after another at once."""
+    for _, alike in groupby(patches, key=np.shape):
+        yield from _probabilities(work, runtime, list(alike))
 
 
 def _probabilities(work: Work, runtime: Runtime, patches: list[np.ndarray]) -> Iterable[np.ndarray]:
@@ -213,13 +236,9 @@ def _decide(
     top, left = max(0, tile.core.row - grid.apron), max(0, tile.core.col - grid.apron)
     bottom = min(grid.shape[0], tile.core.row_end + grid.apron)
     right = min(grid.shape[1], tile.core.col_end + grid.apron)
-    lost = work.bundle.spec.shrink
+    lost, seen = work.bundle.spec.shrink, _seen(work, tile)
     field = trim(
-        probabilities,
-        top - tile.patch.row - lost,
-        left - tile.patch.col - lost,
-        bottom - top,
-        right - left,
+        probabilities, top - seen.row - lost, left - seen.col - lost, bottom - top, right - left
     )
     field = grid.to_scene(field, top, left, window)
     return Piece(tile.index, window, work.finish(field, known))

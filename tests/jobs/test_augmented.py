@@ -19,7 +19,6 @@ from geounet.jobs.options import OutputOptions
 from geounet.jobs.plan import Plan, SegmentOptions, make_plan
 from geounet.jobs.predict import Work, segment_tiles
 from geounet.jobs.segment import segment_scenes
-from geounet.mirror import mirror_index
 from geounet.model.bundle import ModelBundle, load_bundle, save_bundle
 from geounet.model.runtime import Hardware
 from geounet.model.torch_runtime import TorchRuntime
@@ -52,22 +51,19 @@ def shares(plan: Plan, runtime: TorchRuntime = RUNTIME) -> np.ndarray:
 
 
 def whole(data: np.ndarray, plan: Plan, way: str) -> np.ndarray:
-    """One forward pass over the mirrored scene for each symmetry, and their mean."""
+    """One forward pass over the scene for each symmetry, and their mean."""
     _, height, width = data.shape
-    spec, margin = BUNDLE.spec, 8
+    spec = BUNDLE.spec
     image = normalise(data, np.ones((height, width), bool), plan.stretch, spec.mean, spec.std)
-    rows = mirror_index(-margin, height + 2 * margin, height)
-    cols = mirror_index(-margin, width + 2 * margin, width)
-    padded = image[:, rows[:, None], cols[None, :]]
     found = []
     for turns in (0, 2) if way == "flips" else (0, 1, 2, 3):
         for flip in (False, True):
-            turned = np.rot90(padded[..., ::-1] if flip else padded, turns, (1, 2))
+            turned = np.rot90(image[..., ::-1] if flip else image, turns, (1, 2))
             result = RUNTIME.predict(np.ascontiguousarray(turned)[None])[0]
             result = np.rot90(result, -turns, (1, 2))
             found.append(result[..., ::-1] if flip else result)
     mean: np.ndarray = np.mean(found, axis=0)
-    return mean[:, margin:-margin, margin:-margin]
+    return mean
 
 
 @pytest.mark.parametrize("way", ["flips", "d4"])
