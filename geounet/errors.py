@@ -23,3 +23,7 @@ class OutputError(GeounetError):
 
 class ConfigError(GeounetError):
     """A parameter or a configuration file holds a value that cannot be used."""
+
+
+class LabelError(GeounetError):
+    """Labels are missing, contradict each other, or do not fit the scene."""

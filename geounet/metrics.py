@@ -4,6 +4,7 @@ A score whose denominator is zero (a class that is neither in the truth nor in t
 NaN and stays NaN: means skip it and say over how many classes they were taken.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,8 +26,52 @@ class Mean(NamedTuple):
     """How many classes it was taken over."""
 
 
+class _Scores(ABC):
+    """Scores per class, from hits, true pixels and predicted pixels."""
+
+    @property
+    @abstractmethod
+    def hits(self) -> np.ndarray:
+        """Pixels of a class that were predicted as it, int64 ``(classes,)``."""
+
+    @property
+    @abstractmethod
+    def true(self) -> np.ndarray:
+        """True pixels per class, int64 ``(classes,)``."""
+
+    @property
+    @abstractmethod
+    def found(self) -> np.ndarray:
+        """Predicted pixels per class, of those where the truth of it is known, int64."""
+
+    @property
+    def iou(self) -> np.ndarray:
+        """Intersection over union per class (Jaccard 1912), float64 ``(classes,)``."""
+        return _ratio(self.hits, self.true + self.found - self.hits)
+
+    @property
+    def f1(self) -> np.ndarray:
+        """Harmonic mean of precision and recall, the Dice coefficient (Dice 1945), per class."""
+        return _ratio(2 * self.hits, self.true + self.found)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """Share of the pixels predicted as a class that are of it, per class."""
+        return _ratio(self.hits, self.found)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """Share of a class's true pixels that were found, per class."""
+        return _ratio(self.hits, self.true)
+
+    @property
+    def mean_iou(self) -> Mean:
+        """mIoU: the mean of :attr:`iou` over the classes that have one."""
+        return mean_score(self.iou)
+
+
 @dataclass(frozen=True)
-class Confusion:
+class Confusion(_Scores):
     """Counts of judged pixels by true and predicted class."""
 
     counts: np.ndarray
@@ -87,48 +132,108 @@ class Confusion:
         return int(self.counts.sum())
 
     @property
-    def iou(self) -> np.ndarray:
-        """Intersection over union per class (Jaccard 1912), float64 ``(classes,)``."""
-        return _ratio(self._hits, self._true + self._found - self._hits)
-
-    @property
-    def f1(self) -> np.ndarray:
-        """Harmonic mean of precision and recall, the Dice coefficient (Dice 1945), per class."""
-        return _ratio(2 * self._hits, self._true + self._found)
-
-    @property
-    def precision(self) -> np.ndarray:
-        """Share of the pixels predicted as a class that are of it, per class."""
-        return _ratio(self._hits, self._found)
-
-    @property
-    def recall(self) -> np.ndarray:
-        """Share of a class's true pixels that were found, per class."""
-        return _ratio(self._hits, self._true)
-
-    @property
-    def mean_iou(self) -> Mean:
-        """mIoU: the mean of :attr:`iou` over the classes that have one."""
-        return mean_score(self.iou)
-
-    @property
     def accuracy(self) -> float:
         """Share of the judged pixels whose class is right; NaN without any."""
         return float(
-            _ratio(self._hits.sum(keepdims=True), self.counts.sum(keepdims=True).ravel())[0]
+            _ratio(self.hits.sum(keepdims=True), self.counts.sum(keepdims=True).ravel())[0]
         )
 
     @property
-    def _hits(self) -> np.ndarray:
+    def hits(self) -> np.ndarray:
+        """See :class:`_Scores`."""
         return np.diagonal(self.counts)
 
     @property
-    def _true(self) -> np.ndarray:
+    def true(self) -> np.ndarray:
+        """See :class:`_Scores`."""
         return np.asarray(self.counts.sum(axis=1))
 
     @property
-    def _found(self) -> np.ndarray:
+    def found(self) -> np.ndarray:
+        """See :class:`_Scores`."""
         return np.asarray(self.counts.sum(axis=0))
+
+
+@dataclass(frozen=True)
+class PartialConfusion(_Scores):
+    """Counts of judged pixels by label and predicted class, where labels may allow many classes.
+
+    A class is judged at pixels whose label is that class alone and at those whose label leaves it
+    out. Classes that no label names alone have no score. With one label per class this is the
+    :class:`Confusion`.
+    """
+
+    allowed: np.ndarray
+    """bool ``(labels, classes)``: the classes that each label allows."""
+    counts: np.ndarray
+    """int64 ``(labels, classes)``: row = label, column = predicted class."""
+    unpredicted: int = 0
+    """Pixels with a label but no prediction (255)."""
+    unlabelled: int = 0
+    """Pixels without a label (255)."""
+
+    def __post_init__(self) -> None:
+        if self.allowed.ndim != 2 or self.allowed.shape != self.counts.shape:
+            raise ConfigError(f"counts {self.counts.shape} do not fit labels {self.allowed.shape}")
+
+    @classmethod
+    def empty(cls, allowed: np.ndarray) -> "PartialConfusion":
+        """No pixels yet."""
+        return cls(allowed, np.zeros(allowed.shape, np.int64))
+
+    def plus(self, labels: np.ndarray, predicted: np.ndarray) -> "PartialConfusion":
+        """With the pixels of one more piece of a scene.
+
+        Args:
+            labels: uint8 of any shape: rows of :attr:`allowed`, or 255.
+            predicted: the same shape: columns of it, or 255.
+
+        Raises:
+            ConfigError: shapes differ, or a value is neither.
+        """
+        size = max(self.allowed.shape)
+        piece = Confusion.of(labels, predicted, size)
+        rows, cols = self.allowed.shape
+        if piece.counts[rows:].any() or piece.counts[:, cols:].any():
+            raise ConfigError(f"labels or predictions beyond {rows} labels and {cols} classes")
+        return PartialConfusion(
+            self.allowed,
+            self.counts + piece.counts[:rows, :cols],
+            self.unpredicted + piece.unpredicted,
+            self.unlabelled + int((labels == IGNORED).sum()),
+        )
+
+    @property
+    def pixels(self) -> int:
+        """Judged pixels."""
+        return int(self.counts.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the judged pixels whose class the label allows; NaN without any."""
+        right = np.atleast_1d(self.counts[self.allowed].sum())
+        return float(_ratio(right, np.atleast_1d(self.counts.sum()))[0])
+
+    @property
+    def hits(self) -> np.ndarray:
+        """See :class:`_Scores`."""
+        return np.asarray((self.counts * self._alone).sum(axis=0))
+
+    @property
+    def true(self) -> np.ndarray:
+        """See :class:`_Scores`."""
+        return np.asarray((self.counts.sum(axis=1)[:, None] * self._alone).sum(axis=0))
+
+    @property
+    def found(self) -> np.ndarray:
+        """See :class:`_Scores`; 0 for classes that no label names alone."""
+        wrong = (self.counts * ~self.allowed).sum(axis=0)
+        return np.asarray((self.hits + wrong) * self._alone.any(axis=0))
+
+    @property
+    def _alone(self) -> np.ndarray:
+        """Bool ``(labels, classes)``: where a label names one class alone."""
+        return np.asarray(self.allowed & (self.allowed.sum(axis=1) == 1)[:, None])
 
 
 def mean_score(scores: np.ndarray) -> Mean:

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from geounet import metrics
 from geounet.errors import ConfigError
-from geounet.metrics import Confusion, mean_score
+from geounet.metrics import Confusion, PartialConfusion, mean_score
 
 CLASSES = 4
 masks = hnp.arrays(np.uint8, (2, 7, 5), elements=st.sampled_from([0, 1, 2, 3, 255]))
@@ -110,3 +110,28 @@ def test_shapes_and_class_counts_are_checked() -> None:
         Confusion.empty(2) + Confusion.empty(3)
     with pytest.raises(ConfigError, match="square"):
         Confusion(np.zeros((2, 3)))
+
+
+@given(masks)
+def test_full_labels_are_the_ordinary_confusion(pair: np.ndarray) -> None:
+    truth, found = pair
+    partial = PartialConfusion.empty(np.eye(CLASSES, dtype=bool)).plus(truth, found)
+    whole = Confusion.of(truth, found, CLASSES)
+    for name in ("iou", "f1", "precision", "recall", "accuracy", "pixels", "unpredicted"):
+        np.testing.assert_equal(getattr(partial, name), getattr(whole, name))
+    assert partial.unlabelled == (truth == 255).sum()
+
+
+@given(masks)
+def test_partial_labels_equal_brute_force(pair: np.ndarray) -> None:
+    labels, found = pair
+    allowed = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 1, 1], [0, 1, 1, 0]], bool)
+    result = PartialConfusion.empty(allowed).plus(labels, found)
+    for number in (0, 1):
+        known = (labels != 255) & (found != 255)
+        yes = known & (labels == number)
+        no = known & np.isin(labels, np.flatnonzero(~allowed[:, number]))
+        hit, wrong = (yes & (found == number)).sum(), (no & (found == number)).sum()
+        union = yes.sum() + wrong
+        np.testing.assert_equal(result.iou[number], hit / union if union else math.nan)
+    assert np.isnan(result.iou[2:]).all()  # no label names them alone

@@ -9,6 +9,7 @@ import typer
 from geounet import __version__
 from geounet.errors import GeounetError
 from geounet_cli.calibrate import calibrate
+from geounet_cli.evaluate import evaluate
 from geounet_cli.models import models
 from geounet_cli.segment import segment
 from geounet_cli.train import train
@@ -45,6 +46,7 @@ app.command()(vectorize)
 app.command()(models)
 app.command()(calibrate)
 app.command()(train)
+app.command()(evaluate)
 
 
 def main() -> None:

@@ -145,3 +145,30 @@ def size(text: str | None) -> int | None:
     if value < 1:
         raise typer.BadParameter(f"{text!r}: give a size like 500MB or 2GB", param_hint="--memory")
     return value
+
+
+def label_table(texts: list[str]) -> dict[str, tuple[str, ...]]:
+    """``0=land+road,1=building`` -> {"0": ("land", "road"), "1": ("building",)}."""
+    result: dict[str, tuple[str, ...]] = {}
+    for text in (part for item in texts for part in item.split(",")):
+        value, equals, members = (part.strip() for part in text.partition("="))
+        if not (value and equals):
+            raise typer.BadParameter(
+                f"{text!r}: write VALUE=CLASS, VALUE=CLASS+CLASS, or VALUE= to ignore it",
+                param_hint="--labels",
+            )
+        if value in result:
+            raise typer.BadParameter(f"value {value!r} is named twice", param_hint="--labels")
+        result[value] = tuple(part.strip() for part in members.split("+") if part.strip())
+    return result
+
+
+def tolerance(text: str) -> tuple[float, Literal["px", "m"]]:
+    """``3px`` or ``2m`` -> (3.0, "px"), (2.0, "m")."""
+    match = re.fullmatch(r"([0-9.]+) ?(px|m)", text.strip())
+    try:
+        return float(match[1] if match else ""), cast(Literal["px", "m"], match[2] if match else "")
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r}: give pixels or metres, such as 3px or 2m", param_hint="--tolerance"
+        ) from None

@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geounet.errors import ConfigError, ModelError
+from geounet.errors import ConfigError, ModelError, OutputError
+from geounet.files import write_whole
 from geounet.model.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -125,20 +124,9 @@ def save_bundle(
     }
     data = save(stored, metadata={_KEY: spec.to_json()})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile: its files are readable by their owner alone, and a model is shared.
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            with temporary.open("xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be written: {error.strerror}") from error
+        write_whole(path, data)
+    except OutputError as error:
+        raise ModelError(str(error)) from error
     return ModelBundle(spec, data, hashlib.sha256(data).hexdigest())
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import stat
 from importlib import resources
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 
 from geounet.errors import GeounetError, ModelError
 from geounet.legend import LandClass, Legend
-from geounet.model import bundle
 from geounet.model.bundle import load_bundle, save_bundle, shipped_models
 from geounet.model.spec import ModelSpec
 
@@ -179,7 +179,7 @@ def test_a_failed_save_leaves_the_old_model_alone(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ModelError, match="No space left on device"):
         save_bundle(path, SPEC, {"other": torch.zeros(3)})
     assert load_bundle(path) == old

@@ -1,0 +1,180 @@
+"""``geounet evaluate``: a model or a mask against labels."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from geounet.jobs.truth import Truth
+
+_LABELS = "What the labels mean"
+_MEASURE = "What is measured"
+_RUN = "How the model runs"
+
+
+def evaluate(
+    scene: Annotated[
+        Path, typer.Argument(help="A class mask; with -m a scene, which is segmented first.")
+    ],
+    truth: Annotated[
+        Path,
+        typer.Argument(metavar="LABELS", help="A GeoTIFF of label values, or a file of polygons."),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", help="A shipped model's name or a .safetensors file."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE.json", help="Write all figures as JSON."),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="FILE.png", help="Write a picture of the errors."),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VALUE=CLASS+CLASS,...|FILE.toml",
+            rich_help_panel=_LABELS,
+            help="The classes that a label value allows, such as 0=land+road,1=building; *: any"
+            " polygon. Default: class ids, or class names of polygons.",
+        ),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_LABELS, help="Attribute of the polygons with the value."),
+    ] = None,
+    outside: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS+CLASS",
+            rich_help_panel=_LABELS,
+            help="The classes that pixels in no polygon may have. Default: they are not judged.",
+        ),
+    ] = None,
+    aoi: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=_LABELS, help="Polygons outside of which nothing is judged."),
+    ] = None,
+    ignore: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=_LABELS, help="Polygons in which nothing is judged."),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VALUE=NAME",
+            rich_help_panel=_LABELS,
+            help="What a value of the mask is called, repeatable. Default: what the file says.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        str,
+        typer.Option(
+            metavar="Npx|Nm", rich_help_panel=_MEASURE, help="Tolerance of the boundary score."
+        ),
+    ] = "3px",
+    objects: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS,...|none",
+            rich_help_panel=_MEASURE,
+            help="Classes whose objects are matched. Default: building.",
+        ),
+    ] = None,
+    iou: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=1, rich_help_panel=_MEASURE, help="Least IoU of matching objects."
+        ),
+    ] = 0.5,
+    min_object: Annotated[
+        float,
+        typer.Option(
+            metavar="M2", min=0, rich_help_panel=_MEASURE, help="Leave out objects below this size."
+        ),
+    ] = 0.0,
+    device: Annotated[
+        str, typer.Option(rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:N or mps.")
+    ] = "auto",
+    resolution: Annotated[
+        str, typer.Option(rich_help_panel=_RUN, help="Working resolution: model, scene, or metres.")
+    ] = "model",
+    margin: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|exact|N", rich_help_panel=_RUN, help="Context around a tile's core."
+        ),
+    ] = "auto",
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=P",
+            rich_help_panel=_RUN,
+            help="Probability from which a pixel is called CLASS, repeatable; as for segment.",
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+) -> None:
+    """Measure a mask, or a model on a scene, against labels."""
+    from geounet.jobs.evaluate import (
+        EvaluateOptions,
+        ModelRun,
+        evaluate_mask,
+        evaluate_model,
+        write_report,
+    )
+    from geounet.jobs.execute import dask_client
+    from geounet.jobs.plan import SegmentOptions
+    from geounet.model.bundle import load_bundle
+    from geounet_cli import parse
+    from geounet_cli.progress import console_listener
+    from geounet_cli.scores import print_scores
+
+    size, unit = parse.tolerance(tolerance)
+    options = EvaluateOptions(
+        tolerance=size,
+        unit=unit,
+        objects=None if objects is None else () if objects == "none" else parse.names(objects),
+        iou=iou,
+        min_object=min_object,
+    )
+    what = _truth(truth, labels or [], column, outside, (aoi, ignore))
+    if model is None:
+        result = evaluate_mask(scene, what, options, picture, dict(parse.value_names(name or [])))
+    else:
+        choices = SegmentOptions(
+            device=device,
+            resolution=parse.resolution(resolution),
+            margin=parse.margin(margin),
+            thresholds=parse.thresholds(threshold or []),
+        )
+        bundle = load_bundle(model)
+        with console_listener(quiet) as listener, dask_client() as client:
+            run = ModelRun(bundle, client, choices, listener)
+            result = evaluate_model(scene, run, what, options, picture)
+    if output:
+        write_report(output, result)
+    if not quiet:
+        print_scores(result)
+
+
+def _truth(
+    path: Path,
+    labels: list[str],
+    column: str | None,
+    outside: str | None,
+    areas: tuple[Path | None, Path | None],
+) -> "Truth":
+    from geounet.jobs.truth import Truth, read_table
+    from geounet.labels.source import LabelFiles
+    from geounet_cli import parse
+
+    if len(labels) == 1 and labels[0].endswith(".toml"):
+        table = dict(read_table(Path(labels[0])))
+    else:
+        table = parse.label_table(labels)
+    beyond = tuple(part.strip() for part in outside.split("+")) if outside else ()
+    return Truth(LabelFiles(path, column, *areas), table, beyond)

@@ -1,0 +1,220 @@
+"""Polygons of a vector file on a scene's grid: read, checked, rasterised window by window.
+
+Geometries are brought to the scene's pixel coordinates once, so that a window is a shift by whole
+pixels and the result does not depend on how the scene is cut. A pixel belongs to the polygon that
+holds its centre.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import shapely
+from pyogrio.errors import DataLayerError, DataSourceError
+from pyogrio.raw import read
+from pyproj import CRS, Transformer
+from rasterio.features import rasterize
+from rasterio.transform import Affine
+
+from geounet.errors import LabelError
+from geounet.labels.coding import ANY
+from geounet.raster.scene import Scene
+from geounet.tiles import Window
+
+_SLIVER = 1.0  # pixels; polygons of different classes may overlap by as much
+
+
+@dataclass(frozen=True, eq=False)
+class Areas:
+    """Polygons in a scene's pixel coordinates, each with a code."""
+
+    shapes: np.ndarray
+    """shapely polygons ``(n,)``; x = column, y = row, counted from pixel corners."""
+    codes: np.ndarray
+    """uint8 ``(n,)``."""
+    tree: shapely.STRtree
+    """Index of ``shapes``."""
+
+    def burn(self, window: Window, background: int) -> np.ndarray:
+        """Codes of a window of the scene: uint8 ``(height, width)``."""
+        box = shapely.box(window.col, window.row, window.col_end, window.row_end)
+        near = np.sort(self.tree.query(box))
+        if not near.size:
+            return np.full((window.height, window.width), background, np.uint8)
+        result: np.ndarray = rasterize(
+            zip(self.shapes[near], self.codes[near].tolist(), strict=True),
+            out_shape=(window.height, window.width),
+            fill=background,
+            transform=Affine.translation(window.col, window.row),
+            dtype="uint8",
+        )
+        return result
+
+
+def read_areas(
+    path: Path, scene: Scene, column: str | None, encode: Callable[[str, str], int]
+) -> Areas:
+    """Read the polygons of all layers of a file, in the pixel coordinates of ``scene``.
+
+    Args:
+        path: any format that GDAL reads.
+        scene: where they will be drawn.
+        column: the attribute that tells the class; None: the value is ``*`` for all.
+        encode: value and place of a polygon -> its code.
+
+    Raises:
+        LabelError: the file cannot be read, lacks the column or a CRS; a geometry is invalid or
+            not a polygon; no polygon lies in the scene's neighbourhood; polygons of different codes
+            overlap by more than a pixel's area.
+    """
+    found: list[np.ndarray] = []
+    codes: list[int] = []
+    for name in _layers(path):
+        layer = _read_layer(path, name, column)
+        _check_shapes(layer)
+        codes += [
+            encode(value, f"{layer.where}, feature {fid}")
+            for fid, value in zip(layer.fids, layer.values, strict=True)
+        ]
+        found.append(_to_pixels(_in_crs(layer, scene), scene))
+    shapes = np.concatenate(found)
+    kept = ~shapely.is_empty(shapes)
+    areas = Areas(shapes[kept], np.array(codes, np.uint8)[kept], shapely.STRtree(shapes[kept]))
+    _check_place(areas, scene, path)
+    _check_overlaps(areas, scene, path)
+    return areas
+
+
+def _layers(path: Path) -> list[str]:
+    """The layers that hold geometries."""
+    try:
+        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
+    except (DataSourceError, DataLayerError) as error:
+        raise LabelError(f"{path}: cannot be read as polygons ({_line(error)})") from error
+    if not layers:
+        raise LabelError(f"{path}: holds no layer of polygons; name another file")
+    return layers
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """What a layer holds."""
+
+    where: str
+    shapes: np.ndarray
+    fids: np.ndarray
+    values: list[str]
+    crs: str | None
+
+
+def _read_layer(path: Path, layer: str, column: str | None) -> _Layer:
+    where = f"{path}, layer {layer!r}"
+    columns = [] if column is None else [column]
+    try:
+        fields = list(pyogrio.read_info(path, layer=layer)["fields"])
+        if column is not None and column not in fields:
+            raise LabelError(
+                f"{where}: has no column {column!r}; it has {', '.join(fields) or 'none'}"
+            )
+        facts, fids, wkb, data = read(path, layer=layer, columns=columns, return_fids=True)
+    except (DataSourceError, DataLayerError) as error:
+        raise LabelError(f"{path}: cannot be read ({_line(error)})") from error
+    values = [ANY] * len(fids) if column is None else [_text(value) for value in data[0]]
+    return _Layer(where, shapely.from_wkb(wkb), fids, values, facts["crs"])
+
+
+def _check_shapes(layer: _Layer) -> None:
+    """Refuse what is no valid polygon, by the feature's number."""
+    kinds = shapely.get_type_id(layer.shapes)
+    for bad, text in (
+        (kinds == -1, "has no geometry; delete it"),
+        (~np.isin(kinds, (-1, 3, 6)), "is not a polygon; give polygons"),
+    ):
+        if bad.any():
+            raise LabelError(f"{layer.where}: feature {layer.fids[bad][0]} {text}")
+    broken = ~shapely.is_valid(layer.shapes)
+    if broken.any():
+        reason = shapely.is_valid_reason(layer.shapes[broken][0])
+        more = f" (and {broken.sum() - 1} more)" if broken.sum() > 1 else ""
+        raise LabelError(
+            f"{layer.where}: feature {layer.fids[broken][0]}{more} is invalid: {reason};"
+            " mend it, in QGIS with 'Fix geometries'"
+        )
+
+
+def _in_crs(layer: _Layer, scene: Scene) -> np.ndarray:
+    """The geometries in the scene's CRS."""
+    if scene.georef.crs is None:
+        if layer.crs is not None:
+            raise LabelError(
+                f"{layer.where}: has a CRS but the scene {scene.uri} has none; give the scene one"
+            )
+        return layer.shapes
+    if layer.crs is None:
+        raise LabelError(f"{layer.where}: has no CRS; assign the one it was drawn in")
+    change = Transformer.from_crs(layer.crs, CRS.from_wkt(scene.georef.crs), always_xy=True)
+    moved: np.ndarray = shapely.transform(
+        layer.shapes, lambda points: np.column_stack(change.transform(*points.T))
+    )
+    return moved
+
+
+def _to_pixels(shapes: np.ndarray, scene: Scene) -> np.ndarray:
+    a, b, c, d, e, f, *_ = ~Affine(*scene.georef.transform)
+
+    def pixels(points: np.ndarray) -> np.ndarray:
+        x, y = points.T
+        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+
+    moved = shapely.transform(shapes, pixels)
+    if not np.isfinite(shapely.bounds(moved[~shapely.is_empty(moved)])).all():
+        raise LabelError(f"{scene.uri}: labels cannot be brought to its CRS; are they far away?")
+    broken = ~shapely.is_valid(moved)  # by rounding: vertices that all but touch a line
+    moved[broken] = shapely.make_valid(moved[broken])
+    result: np.ndarray = moved
+    return result
+
+
+def _check_place(areas: Areas, scene: Scene, path: Path) -> None:
+    if not areas.shapes.size:
+        raise LabelError(f"{path}: holds no polygon")
+    left, top, right, bottom = shapely.total_bounds(areas.shapes)
+    if left >= scene.width or top >= scene.height or right <= 0 or bottom <= 0:
+        raise LabelError(
+            f"{path}: its labels lie outside the scene {scene.uri} (columns {left:.0f} to"
+            f" {right:.0f}, rows {top:.0f} to {bottom:.0f} of it); check the CRS of both"
+        )
+
+
+def _check_overlaps(areas: Areas, scene: Scene, path: Path) -> None:
+    """Refuse polygons of different codes that share more than a pixel's area inside the scene."""
+    if len(np.unique(areas.codes)) < 2:
+        return
+    first, second = areas.tree.query(areas.shapes, predicate="intersects")
+    other = (first < second) & (areas.codes[first] != areas.codes[second])
+    first, second = first[other], second[other]
+    common = shapely.intersection(areas.shapes[first], areas.shapes[second])
+    common = shapely.intersection(common, shapely.box(0, 0, scene.width, scene.height))
+    bad = np.flatnonzero(shapely.area(common) > _SLIVER)
+    if bad.size:
+        place = shapely.get_coordinates(shapely.point_on_surface(common[bad[0]]))
+        x, y = scene.georef.to_crs(place)[0]
+        raise LabelError(
+            f"{path}: {bad.size} pair{'s' * (bad.size > 1)} of polygons of different classes"
+            f" overlap, one at x {x:.10g}, y {y:.10g} of {scene.name}; cut one of each"
+        )
+
+
+def _text(value: object) -> str:
+    """An attribute as text; whole numbers without a decimal point, missing ones empty."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

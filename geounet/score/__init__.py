@@ -1,0 +1,1 @@
+"""Scores that need more than counts of pixels: of borders, and of objects."""

@@ -1,0 +1,194 @@
+"""A mask against labels: what is measured, and that strips, sizes and grids do not show."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from geounet_cli.app import app
+from PIL import Image
+from rasterio.transform import Affine
+from typer.testing import CliRunner
+
+from geounet.errors import ConfigError, SceneError
+from geounet.jobs.evaluate import EvaluateOptions, evaluate_mask, write_report
+from geounet.jobs.truth import Truth
+from geounet.labels.source import LabelFiles
+from geounet.metrics import Confusion
+from geounet.raster import classes
+from geounet.raster.mask import MaskWriter
+from geounet.raster.scene import describe
+from tests.helpers import LEGEND, NORTH_UP, brightness_model, noise, painted, write_scene
+from tests.train.tiny import blocks
+
+HEIGHT, WIDTH = 97, 131
+
+
+def write_mask(folder: Path, mask: np.ndarray) -> Path:
+    """A mask as geounet writes it."""
+    scene = describe(write_scene(folder / "like.tif", noise(*mask.shape)))
+    with MaskWriter(folder / "m_mask.tif", scene, LEGEND, {}) as writer:
+        writer.write_rows(mask)
+        writer.finish()
+        writer.publish()
+    return folder / "m_mask.tif"
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path, np.ndarray, np.ndarray]:
+    truth, found = blocks(HEIGHT, WIDTH, 3)[1], blocks(HEIGHT, WIDTH, 3)[1]
+    found = np.roll(found, (1, 2), (0, 1))
+    truth[:9], found[:, :5] = 255, 255
+    labels = write_scene(tmp_path / "truth.tif", truth[None])
+    return write_mask(tmp_path, found), labels, truth, found
+
+
+def test_figures_equal_the_whole_arrays(
+    pair: tuple[Path, Path, np.ndarray, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mask, labels, truth, found = pair
+    picture = tmp_path / "errors.png"
+    result = evaluate_mask(mask, Truth(LabelFiles(labels)), EvaluateOptions(), picture)
+    whole = Confusion.of(truth, found, 3)
+    np.testing.assert_array_equal(result.confusion.counts, whole.counts)
+    np.testing.assert_array_equal(result.confusion.iou, whole.iou)
+    assert result.confusion.unpredicted == whole.unpredicted
+    assert result.confusion.unlabelled == (truth == 255).sum()
+    assert result.legend.names == LEGEND.names
+    for rows in (1, 23):
+        monkeypatch.setattr(classes, "STRIP", rows)
+        other = evaluate_mask(mask, Truth(LabelFiles(labels)), EvaluateOptions())
+        assert other.to_dict() == result.to_dict()
+    assert result.objects["building"].true > 2
+    write_report(tmp_path / "r.json", result)
+    stored = json.loads((tmp_path / "r.json").read_text())
+    assert stored["classes"]["building"]["iou"] == pytest.approx(whole.iou[1], abs=1e-6)
+    with Image.open(picture) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    wrong = (pixels == (215, 25, 28)).all(axis=2).sum()
+    judged = (truth != 255) & (found != 255)
+    assert wrong >= (judged & (truth != found)).sum() > 0  # and a swatch of the key
+
+
+def test_a_perfect_mask_has_perfect_scores(tmp_path: Path) -> None:
+    truth = blocks(HEIGHT, WIDTH, 1)[1]
+    labels = write_scene(tmp_path / "truth.tif", truth[None])
+    result = evaluate_mask(
+        write_mask(tmp_path, truth), Truth(LabelFiles(labels)), EvaluateOptions()
+    )
+    assert result.confusion.mean_iou == (1.0, 3)
+    assert (result.boundary.f1 == 1).all()
+    assert result.objects["building"].f1 == 1
+
+
+def test_partial_labels_judge_one_class_alone(tmp_path: Path) -> None:
+    truth = (blocks(HEIGHT, WIDTH, 1)[1] == 1).astype(np.uint8)
+    found = blocks(HEIGHT, WIDTH, 1)[1]
+    labels = write_scene(tmp_path / "truth.tif", truth[None])
+    table = {"0": ("land", "water"), "1": ("building",)}
+    result = evaluate_mask(
+        write_mask(tmp_path, found), Truth(LabelFiles(labels), table), EvaluateOptions()
+    )
+    np.testing.assert_array_equal(result.confusion.iou, [np.nan, 1, np.nan])
+    assert result.confusion.accuracy == 1
+    found[truth == 0] = 1
+    worse = evaluate_mask(
+        write_mask(tmp_path, found), Truth(LabelFiles(labels), table), EvaluateOptions()
+    )
+    assert worse.confusion.iou[1] == pytest.approx(truth.mean())
+
+
+def test_labels_of_half_the_resolution(tmp_path: Path) -> None:
+    truth = blocks(50, 60, 1)[1]
+    grid = NORTH_UP @ Affine.scale(2)
+    labels = write_scene(tmp_path / "truth.tif", truth[None], transform=grid)
+    fine = truth.repeat(2, 0).repeat(2, 1)
+    result = evaluate_mask(write_mask(tmp_path, fine), Truth(LabelFiles(labels)), EvaluateOptions())
+    assert result.confusion.accuracy == 1
+    assert result.confusion.pixels == fine.size
+
+
+def test_houses_wall_to_wall_stay_apart_where_labels_are_polygons(tmp_path: Path) -> None:
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:20, 10:19], mask[10:20, 21:30] = 1, 1
+    path = write_mask(tmp_path, mask)
+    x, y = NORTH_UP.c, NORTH_UP.f
+    rings = [
+        [[x + c / 2, y - r / 2] for c, r in ((a, 10), (b, 10), (b, 20), (a, 20), (a, 10))]
+        for a, b in ((10, 20), (20, 30))
+    ]
+    features = [
+        {
+            "type": "Feature", "properties": {},
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+        }
+        for ring in rings
+    ]  # fmt: skip
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    labels = tmp_path / "houses.geojson"
+    labels.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
+    truth = Truth(LabelFiles(labels), {"*": ("building",)}, ("land", "water"))
+    score = evaluate_mask(path, truth, EvaluateOptions()).objects["building"]
+    assert (score.true, score.found, score.matched, score.iou) == (2, 2, 2, pytest.approx(0.9))
+
+
+def test_what_does_not_fit_is_named(
+    pair: tuple[Path, Path, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    mask, labels, _, _ = pair
+    truth = Truth(LabelFiles(labels))
+    picture = write_scene(tmp_path / "picture.tif", noise(HEIGHT, WIDTH))
+    with pytest.raises(SceneError, match="is this a picture"):
+        evaluate_mask(picture, truth, EvaluateOptions())
+    with pytest.raises(ConfigError, match="unknown class 'hut'"):
+        evaluate_mask(mask, truth, EvaluateOptions(objects=("hut",)))
+    with pytest.raises(ConfigError, match="nothing lies outside"):
+        evaluate_mask(mask, replace(truth, outside=("land",)), EvaluateOptions())
+    empty = write_scene(tmp_path / "empty.tif", np.full((1, HEIGHT, WIDTH), 255, np.uint8))
+    with pytest.raises(SceneError, match="no pixel has both"):
+        evaluate_mask(mask, Truth(LabelFiles(empty)), EvaluateOptions())
+
+
+def test_the_command_measures_a_model(tmp_path: Path) -> None:
+    truth = blocks(HEIGHT, WIDTH, 2)[1]
+    scene = write_scene(tmp_path / "s.tif", painted(truth))
+    labels = write_scene(tmp_path / "truth.tif", truth[None])
+    model = brightness_model(tmp_path / "m.safetensors")
+    report = tmp_path / "r.json"
+    done = CliRunner().invoke(
+        app,
+        [
+            "evaluate", str(scene), str(labels), "-m", str(model), "-o", str(report),
+            "--device", "cpu", "--tolerance", "1m", "--labels", "0=land,1=building,2=water",
+        ],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "mean IoU 1.000 of 3 classes" in done.output
+    stored = json.loads(report.read_text())
+    assert stored["mean_iou"] == 1
+    assert stored["boundary_tolerance_px"] == pytest.approx(2, rel=0.01)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "m.safetensors", "r.json", "s.tif", "truth.tif",
+    ]  # fmt: skip
+    wrong = CliRunner().invoke(app, ["evaluate", str(scene), str(labels), "--tolerance", "3 feet"])
+    assert wrong.exit_code == 2
+
+
+@pytest.mark.real
+def test_drone_scene_polygons_equal_the_mask_made_of_them() -> None:
+    data = Path(__file__).parents[3] / "shared" / "data" / "oam"
+    if not data.is_dir():
+        pytest.skip("no real scenes beside the repository")
+    table = {"*": ("building",)}
+    truth = Truth(LabelFiles(data / "nairobi_labels.geojson"), table, ("land",))
+    names = {0: "land", 1: "building"}
+    result = evaluate_mask(
+        data / "nairobi_1_mask.tif", truth, EvaluateOptions(objects=()), names=names
+    )
+    assert result.confusion.iou[1] == 1
+    with rasterio.open(data / "nairobi_1_mask.tif") as dataset:
+        assert result.confusion.true[1] == (dataset.read(1) == 1).sum()
