@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geounet.errors import SceneError
+from geounet.raster.remote import is_remote
 
 SUFFIXES = (".tif", ".tiff")
 
@@ -15,7 +16,7 @@ def find_scenes(names: list[str]) -> list[str]:
     A folder stands for the GeoTIFFs directly inside it. ``x_mask.tif`` and ``x_probabilities.tif``
     are left out where ``x.tif`` lies beside them: they are that scene's results, not scenes. A name
     that is neither is passed on as it is, so that a missing file fails with its own name while the
-    other scenes are done.
+    other scenes are done. So are addresses, in which ``?`` and ``*`` mean themselves.
 
     Raises:
         SceneError: a folder or pattern holds no scene.
@@ -41,7 +42,9 @@ def _found(
     """Names expanded: what is ``wanted`` of folders, and ``matched`` of patterns."""
     found: dict[str, None] = {}
     for name in names:
-        if Path(name).is_dir():
+        if is_remote(name):
+            found[name] = None
+        elif Path(name).is_dir():
             paths = [item for item in sorted(Path(name).iterdir()) if wanted(item)]
             if not paths:
                 raise SceneError(f"{name}: holds no {kind}; name another folder")

@@ -16,6 +16,7 @@ from geounet.jobs.extent import resolve_region
 from geounet.jobs.options import OutputOptions
 from geounet.legend import Legend
 from geounet.raster.mask import read_tags
+from geounet.raster.remote import file_name, is_remote
 from geounet.raster.scene import Scene
 
 if TYPE_CHECKING:
@@ -52,9 +53,17 @@ class Outputs:
 
 
 def plan_outputs(scene: str, legend: Legend, options: OutputOptions) -> Outputs:
-    """Names for the results of the scene at path ``scene``; ``legend`` is the polygons' own."""
-    source = Path(scene)
-    folder = options.folder or source.parent
+    """Names for the results of the scene ``scene``; ``legend`` is the polygons' own.
+
+    Raises:
+        OutputError: the scene lies on a server and no folder is named.
+    """
+    source = Path(file_name(scene))
+    folder = options.folder
+    if folder is None:
+        if is_remote(scene):
+            raise OutputError(f"{scene}: results cannot lie beside it; name a folder with -o")
+        folder = Path(scene).parent
     vectors = vector_paths(folder, source.stem, legend, options) if options.polygons else ()
     shares = folder / f"{source.stem}_probabilities.tif" if options.probabilities else None
     return Outputs(folder / f"{source.stem}_mask.tif", vectors, shares)

@@ -16,13 +16,23 @@ from geounet.jobs.tiling import Ground, Margin, Merge, Sides, Tiling, choose_til
 from geounet.model.runtime import Hardware, resolve_hardware
 from geounet.model.spec import ModelSpec
 from geounet.raster.area import Area
-from geounet.raster.scene import Scene, choose_bands, open_scene, read_window
+from geounet.raster.scene import (
+    GDAL_CACHE,
+    Scene,
+    choose_bands,
+    gdal_environment,
+    open_handle,
+    open_scene,
+    read_window,
+)
 from geounet.raster.workgrid import WorkGrid
 from geounet.symmetry import Tta
 from geounet.tiles import TileGrid, Window
 
 BASE_BYTES = 600 << 20
 """Resident memory of the interpreter, torch and the geospatial libraries, as measured."""
+MAX_CACHE = 160 << 20
+"""Largest block cache in bytes: memory must not follow the width of a scene."""
 MAX_SCALE = 16.0
 """Scenes are not enlarged or reduced by more than this."""
 _STRETCH_WINDOWS = 8
@@ -92,6 +102,8 @@ class Plan:
     """Where in them results are wanted; None: everywhere."""
     work: WorkGrid
     """The grid that the network works on."""
+    level: int | None
+    """Number of the overview that is read; None: the scene itself."""
     grid: TileGrid
     """Tiles, on the working grid."""
     hardware: Hardware
@@ -123,6 +135,17 @@ class Plan:
     def pixels(self) -> int:
         """Pixels of the results."""
         return self.region.pixels
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of GDAL's block cache: what one row of tiles touches, so that rows of tiles share
+        blocks; where that is too much, what neighbours along a row share.
+        """
+        step = (self.work.source[0] if self.work.source else self.work.rows).step
+        rows = math.ceil(self.grid.patch_shape[0] * step) + 2 * self.scene.block[0]
+        itemsize = np.dtype(self.scene.dtype).itemsize
+        needed = rows * self.region.width * len(self.bands) * itemsize
+        return max(GDAL_CACHE, needed) if needed <= MAX_CACHE else GDAL_CACHE
 
     @property
     def steps(self) -> int:
@@ -176,6 +199,7 @@ def make_plan(
     bands = choose_bands(scene, spec.bands, options.bidx)
     region = resolve_region(scene, options.extent)
     work, resolution = _working_grid(scene, spec, options)
+    work, level = _overview(scene, work)
     covered = work.covering(region.window, spec.stride)
     ground = Ground((covered.height, covered.width), work.apron)
     hardware = hardware or hardware_for(options)
@@ -201,6 +225,7 @@ def make_plan(
         region=region.window,
         area=region.area,
         work=work,
+        level=level,
         grid=grid,
         hardware=hardware,
         batch=batch,
@@ -219,6 +244,19 @@ def hardware_for(options: SegmentOptions) -> Hardware:
         ConfigError: something that this machine does not have.
     """
     return resolve_hardware(options.device, options.precision, options.runtime)
+
+
+def _overview(scene: Scene, work: WorkGrid) -> tuple[WorkGrid, int | None]:
+    """Read from the coarsest overview that is still finer than the working grid, if there is one:
+    at half the resolution three quarters of the scene's pixels need not be decoded.
+    """
+    step = min(work.rows.step, work.cols.step) * 1.02  # sizes are rounded to whole pixels
+    fitting = [level for level, factor in enumerate(scene.overviews) if 2 <= factor <= step]
+    if not fitting:
+        return work, None
+    level = max(fitting, key=lambda item: scene.overviews[item])
+    with gdal_environment(scene), open_handle(scene, level) as dataset:
+        return work.from_overview(*dataset.shape), level
 
 
 def _waiting_bytes(tiling: Tiling, spec: ModelSpec) -> int:

@@ -1,6 +1,7 @@
 """What a worker does with a batch of tiles: read, normalise, forward, and its share of merging."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ from geounet.legend import NODATA_ID
 from geounet.mirror import trim
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Runtime, runtime_for
-from geounet.raster.scene import open_scene, read_valid
+from geounet.raster.handles import Loan, lent
+from geounet.raster.scene import read_valid
 from geounet.symmetry import SYMMETRIES
 from geounet.tiles import Tile, Window, round_up
 
@@ -69,6 +71,8 @@ class Work:
     decision: Decision
     storage: Storage | None = None
     """How probabilities are stored; None: they are not asked for."""
+    run: str | None = None
+    """Names the job: workers keep its files open from batch to batch; None: they do not."""
 
     def finish(self, probabilities: np.ndarray, known: np.ndarray) -> Layers:
         """The layers of pixels on the scene's grid.
@@ -102,11 +106,11 @@ def segment_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> lis
     windows = [plan.owned(tile.core) for tile in tiles]
     patches: list[np.ndarray] = []
     knowns: list[np.ndarray] = []
-    with open_scene(plan.scene) as dataset:
+    with _opened(work) as (dataset, source):
         for tile, window in zip(tiles, windows, strict=True):
             knowns.append(_known(work, dataset, window))
             if knowns[-1].any():
-                patches.append(_read_patch(work, dataset, _seen(work, tile))[0])
+                patches.append(_read_patch(work, source, _seen(work, tile))[0])
     probabilities = _in_turn(work, runtime, patches)
     return [
         _decide(work, tile, window, next(probabilities), known)
@@ -130,12 +134,12 @@ def share_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[
     patches: list[np.ndarray] = []
     empty: list[bool] = []
     knowns: list[np.ndarray] = []
-    with open_scene(plan.scene) as dataset:
+    with _opened(work) as (dataset, source):
         for tile, window in zip(tiles, windows, strict=True):
             knowns.append(_known(work, dataset, window))
             empty.append(not _is_wanted(work, weights.inside(tile.index)))
             if not empty[-1]:
-                patch, valid = _read_patch(work, dataset, tile.patch)
+                patch, valid = _read_patch(work, source, tile.patch)
                 empty[-1] = not valid.any()
                 if valid.any():
                     patches.append(patch)
@@ -151,6 +155,21 @@ def share_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[
             weighted = field * weights.of(tile.index)
         shares.append(Share(tile.index, window, known, inside, weighted))
     return shares
+
+
+@contextmanager
+def _opened(work: Work) -> Iterator[tuple[Any, Any]]:
+    """The scene, which tells where there is data, and what patches are read from: the scene too, or
+    one of its overviews.
+    """
+    plan = work.plan
+    loan = Loan(work.run, plan.scene, plan.cache_bytes)
+    with lent(loan) as dataset:
+        if plan.level is None:
+            yield dataset, dataset
+            return
+        with lent(loan, plan.level) as source:
+            yield dataset, source
 
 
 def _known(work: Work, dataset: Any, window: Window | None) -> np.ndarray:
@@ -189,10 +208,10 @@ def _seen(work: Work, tile: Tile) -> Window:
     return inside
 
 
-def _read_patch(work: Work, dataset: Any, patch: Window) -> tuple[np.ndarray, np.ndarray]:
+def _read_patch(work: Work, source: Any, patch: Window) -> tuple[np.ndarray, np.ndarray]:
     """What the network sees of a window, and where the scene has data there."""
     plan, spec = work.plan, work.bundle.spec
-    data, valid = plan.work.read(dataset, patch, plan.bands)
+    data, valid = plan.work.read(source, patch, plan.bands)
     return normalise(data, valid, plan.stretch, spec.mean, spec.std), valid
 
 

@@ -6,6 +6,7 @@ scene's size is held in memory. Results get their final names at the very end, t
 carries the run's identity, so where it stands the job is complete.
 """
 
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ from geounet.jobs.predict import Layers, Work, predict_batch
 from geounet.jobs.report import COMPILING, Listener, Report
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Hardware
+from geounet.raster.handles import close_handles
 from geounet.raster.mask import MaskWriter, ProbabilityWriter
 from geounet.raster.scene import describe
 
@@ -113,11 +115,12 @@ def segment_scene(
     storage = output.probabilities
     limits = options.limits(bundle.spec)
     decision = decision_for(bundle.spec.legend, polygons.mapping, limits)
-    work = Work(plan, bundle, decision, storage)
+    work = Work(plan, bundle, decision, storage, run=secrets.token_hex(8))
     summaries: tuple[ClassSummary, ...] = ()
     notices: tuple[str, ...] = (scene.notice,) if scene.notice else ()
     folder, frame, legend = outputs.mask.parent, plan.frame, bundle.spec.legend
     with ExitStack() as stack:
+        stack.callback(client.run, close_handles, work.run, on_error="ignore")
         writer = stack.enter_context(MaskWriter(outputs.mask, frame, legend, tags))
         shares = None
         if storage and outputs.probabilities:
@@ -145,7 +148,7 @@ def segment_scene(
             shares.finish()
         if maker:
             maker.finish()
-            notices += maker.publish(Path(uri).stem, output.formats)
+            notices += maker.publish(Path(scene.name).stem, output.formats)
             summaries = maker.summary()
         if shares:
             shares.publish()

@@ -1,11 +1,13 @@
 """An area of interest: polygons in a scene's own pixel coordinates."""
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from geounet.tiles import Window
@@ -43,7 +45,10 @@ class Area:
         if not len(near):
             return np.zeros(shape, dtype=bool)
         place = Affine.translation(window.col, window.row)
-        found: np.ndarray = rasterize(near, shape, transform=place, dtype="uint8")
+        with warnings.catch_warnings():
+            # At the scene's first pixel the transform is the identity, as it should be.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            found: np.ndarray = rasterize(near, shape, transform=place, dtype="uint8")
         return found.astype(bool)
 
 

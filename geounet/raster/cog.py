@@ -19,7 +19,7 @@ from rasterio.windows import Window as RasterioWindow
 from geounet.errors import OutputError
 from geounet.georef import Frame
 from geounet.raster.attributes import aux_path
-from geounet.raster.scene import GDAL_CACHE_MB
+from geounet.raster.scene import GDAL_CACHE
 
 BLOCK = 512
 """Side of the TIFF's blocks."""
@@ -77,7 +77,7 @@ class CogWriter:
         self._pending_rows = 0
         self._row = 0
         self._checksums = [0] * layout.count
-        self._env = rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB)
+        self._env = rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE)
         self._env.__enter__()
         try:
             self._dataset = self._create()

@@ -17,10 +17,12 @@ from geounet.errors import SceneError
 from geounet.georef import Frame, Georef
 from geounet.mirror import mirror_index
 from geounet.raster.locate import georeference
+from geounet.raster.remote import file_name, gdal_name, gdal_settings, is_remote
 from geounet.tiles import Window
 
-GDAL_CACHE_MB = 64
-"""GDAL's block cache; its default, 5 % of the machine's memory, would count against the job's."""
+GDAL_CACHE = 64 << 20
+"""Bytes of GDAL's block cache, as rasterio wants them (GDAL itself reads small numbers as
+megabytes); its default, 5 % of the machine's memory, would count against the job's."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,15 @@ class Scene:
     """The one GDAL driver that may open the scene."""
     notice: str | None = None
     """What the user should know about the georeference; None if nothing."""
+    block: tuple[int, int] = (1, 1)
+    """Rows and columns of the blocks that the file is compressed in."""
+    overviews: tuple[int, ...] = ()
+    """Scene pixels per pixel of each overview, from fine to coarse."""
 
     @property
     def name(self) -> str:
         """File name without the folder."""
-        return Path(self.uri).name
+        return file_name(self.uri)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,7 +81,7 @@ def describe(uri: str | Path, driver: str = "GTiff") -> Scene:
             use (complex numbers).
     """
     uri = str(uri)
-    if "://" not in uri and not uri.startswith("/vsi") and not Path(uri).exists():
+    if not is_remote(uri) and not Path(uri).exists():
         raise SceneError(f"{uri}: no such file; check the path")
     with _opened(uri, driver) as dataset:
         if dataset.count == 0:
@@ -97,6 +103,8 @@ def describe(uri: str | Path, driver: str = "GTiff") -> Scene:
             colors=tuple(item.name for item in dataset.colorinterp),
             driver=driver,
             notice=notice,
+            block=dataset.block_shapes[0],
+            overviews=tuple(dataset.overviews(1)),
         )
 
 
@@ -139,10 +147,30 @@ def open_scene(scene: Scene) -> Iterator[Any]:
 
     After a failed read a dataset may return zeros silently; leaving the context discards it.
     """
-    with _opened(scene.uri, scene.driver) as dataset:
-        if dataset.shape != scene.shape or dataset.count != scene.bands:
-            raise SceneError(f"{scene.uri}: has changed since it was described; start again")
+    with gdal_environment(scene), open_handle(scene) as dataset:
         yield dataset
+
+
+def open_handle(scene: Scene, level: int | None = None) -> Any:
+    """The scene, or its overview ``level`` (0 is the finest), as a dataset that the caller closes;
+    inside :func:`gdal_environment`.
+
+    Raises:
+        SceneError: it cannot be opened, or is not what was described.
+    """
+    options = {} if level is None else {"overview_level": level}
+    dataset = _open(scene.uri, scene.driver, options)
+    if (level is None and dataset.shape != scene.shape) or dataset.count != scene.bands:
+        dataset.close()
+        raise SceneError(f"{scene.uri}: has changed since it was described; start again")
+    return dataset
+
+
+@contextmanager
+def gdal_environment(scene: Scene, cache_bytes: int = GDAL_CACHE) -> Iterator[None]:
+    """GDAL's settings for reading a scene."""
+    with _environment(scene.uri, cache_bytes):
+        yield
 
 
 def read_window(
@@ -225,17 +253,32 @@ def _validity(dataset: Any, where: RasterioWindow, bands: tuple[int, ...]) -> np
 
 @contextmanager
 def _opened(uri: str, driver: str) -> Iterator[Any]:
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB), warnings.catch_warnings():
+    with _environment(uri, GDAL_CACHE), _open(uri, driver, {}) as dataset:
+        yield dataset
+
+
+@contextmanager
+def _environment(uri: str, cache_bytes: int) -> Iterator[None]:
+    with (
+        rasterio.Env(GDAL_CACHEMAX=cache_bytes, **gdal_settings(uri)),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            dataset = rasterio.open(uri, driver=driver, sharing=False)
-        except RasterioError as error:
-            raise SceneError(
-                f"{uri}: cannot be opened as {driver} ({_reason(error)});"
-                " is it a GeoTIFF, complete and readable?"
-            ) from error
-        with dataset:
-            yield dataset
+        yield
+
+
+def _open(uri: str, driver: str, options: dict[str, Any]) -> Any:
+    try:
+        return rasterio.open(gdal_name(uri), driver=driver, sharing=False, **options)
+    except RasterioError as error:
+        hint = (
+            "is the address right, and may it be read?"
+            if is_remote(uri)
+            else "is it a GeoTIFF, complete and readable?"
+        )
+        raise SceneError(
+            f"{uri}: cannot be opened as {driver} ({_reason(error)}); {hint}"
+        ) from error
 
 
 def _unreadable(name: str, window: Window, error: Exception) -> SceneError:

@@ -6,7 +6,7 @@ brought back to the scene's grid before a class is chosen, so that borders stay 
 fits the scene pixel by pixel. At the model's own resolution both grids are the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,20 @@ class WorkGrid:
     """Scene rows to working rows."""
     cols: Axis
     """Scene columns to working columns."""
+    source: tuple[Axis, Axis] | None = None
+    """Rows and columns of the overview that is read, to working ones; None: the scene itself."""
 
     @classmethod
     def scaled(cls, height: int, width: int, factor: float) -> "WorkGrid":
         """A working grid with ``factor`` times as many pixels along each axis, at least one."""
         return cls(
             Axis(height, max(1, round(height * factor))), Axis(width, max(1, round(width * factor)))
+        )
+
+    def from_overview(self, height: int, width: int) -> "WorkGrid":
+        """The same grid, read from an overview of that size."""
+        return replace(
+            self, source=(Axis(height, self.rows.size_out), Axis(width, self.cols.size_out))
         )
 
     @property
@@ -82,6 +90,11 @@ class WorkGrid:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Read a working-grid window, mirrored where it overhangs.
 
+        Args:
+            dataset: the scene, or the overview that the grid is read from.
+            window: working pixels.
+            bands: 1-based.
+
         Returns:
             ``(bands, height, width)``, of the scene's dtype or float32 where resampled, and bool
             ``(height, width)``: False where no valid scene pixel contributes.
@@ -100,16 +113,17 @@ class WorkGrid:
         self, dataset: Any, window: Window, bands: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Resample a window inside the working grid, a few rows at a time to bound memory."""
-        left, right = self.cols.source(window.col, window.width)
-        per_row = (right - left) * len(bands) * 4 * max(1.0, self.rows.step)
+        rows, cols = self.source or (self.rows, self.cols)
+        left, right = cols.source(window.col, window.width)
+        per_row = (right - left) * len(bands) * 4 * max(1.0, rows.step)
         chunk = max(1, int(_CHUNK_BYTES // per_row))
         data = np.empty((len(bands), window.height, window.width), dtype=np.float32)
         valid = np.empty((window.height, window.width), dtype=bool)
-        col_taps = self.cols.taps(window.col, window.width)
+        col_taps = cols.taps(window.col, window.width)
         for start in range(0, window.height, chunk):
             count = min(chunk, window.height - start)
-            top, bottom = self.rows.source(window.row + start, count)
-            row_taps = self.rows.taps(window.row + start, count)
+            top, bottom = rows.source(window.row + start, count)
+            row_taps = rows.taps(window.row + start, count)
             source = Window(top, left, bottom - top, right - left)
             values, known = read_window(dataset, source, bands)
             part = slice(start, start + count)

@@ -13,8 +13,9 @@ from rasterio.windows import Window
 
 from geounet.jobs.execute import dask_client
 from geounet.jobs.options import OutputOptions
-from geounet.jobs.plan import PROMISE, SegmentOptions
+from geounet.jobs.plan import SegmentOptions
 from geounet.jobs.segment import segment_scenes
+from geounet.jobs.tiling import PROMISE
 from geounet.model.bundle import DEFAULT_MODEL, ModelBundle, load_bundle
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

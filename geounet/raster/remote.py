@@ -1,0 +1,62 @@
+"""Scenes that GDAL reads over the network, block by block, without fetching the whole file."""
+
+import os
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+_PREFIXES = {
+    "http": "/vsicurl/http://",
+    "https": "/vsicurl/https://",
+    "s3": "/vsis3/",
+    "az": "/vsiaz/",
+    "gs": "/vsigs/",
+}
+_SETTINGS = {
+    # A server's folder is not listed, and no side-car file is asked for.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # The header and the tags of most COGs come with the first request.
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    # A server that sends nothing for so long is given up, then tried again.
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "VSI_CACHE": "TRUE",
+    "VSI_CACHE_SIZE": str(32 << 20),
+}
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a scene is read over the network."""
+    return uri.partition("://")[0] in _PREFIXES or uri.startswith("/vsi")
+
+
+def gdal_name(uri: str) -> str:
+    """What GDAL calls a scene: its virtual file system for ``http(s)://``, ``s3://``, ``az://`` and
+    ``gs://``, the name itself for files and names that are GDAL's already.
+
+    Credentials are GDAL's own business: environment variables, ``~/.aws`` and the like.
+    """
+    scheme, mark, rest = uri.partition("://")
+    return _PREFIXES[scheme] + rest if mark and scheme in _PREFIXES else uri
+
+
+def file_name(uri: str) -> str:
+    """The last part of a path or address, without the query of a signed address."""
+    path = urlsplit(uri).path if uri.partition("://")[0] in _PREFIXES else uri
+    return PurePosixPath(path.replace(os.sep, "/")).name
+
+
+def gdal_settings(uri: str) -> dict[str, str]:
+    """GDAL's settings for reading a scene; the user's own environment variables win."""
+    if not is_remote(uri):
+        return {}
+    settings = dict(_SETTINGS)
+    suffix = PurePosixPath(uri).suffix.lower()
+    if suffix in (".tif", ".tiff"):
+        # Nothing else is asked of the server. A signed address ends otherwise.
+        settings["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".tif,.tiff,.TIF,.TIFF"
+    return {key: value for key, value in settings.items() if key not in os.environ}
