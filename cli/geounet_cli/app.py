@@ -11,6 +11,7 @@ from geounet.errors import GeounetError
 from geounet_cli.calibrate import calibrate
 from geounet_cli.evaluate import evaluate
 from geounet_cli.models import models
+from geounet_cli.package import package
 from geounet_cli.segment import segment
 from geounet_cli.train import train
 from geounet_cli.vectorize import vectorize
@@ -47,6 +48,7 @@ app.command()(models)
 app.command()(calibrate)
 app.command()(train)
 app.command()(evaluate)
+app.command()(package)
 
 
 def main() -> None:

@@ -1,13 +1,7 @@
-"""A checkpoint to a model file: averaged weights, measured facts, and the card for people.
+"""A checkpoint to a model file: averaged weights, measured facts, and the card for people."""
 
-``python -m geounet.train.export runs/NAME/last.pt MODEL.safetensors``
-"""
-
-import argparse
 import gc
 import json
-import os
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,10 +12,10 @@ import psutil
 import torch
 from torch import nn
 
-from geounet.errors import GeounetError
 from geounet.model.bundle import ModelBundle, save_bundle
 from geounet.model.networks import build_network
 from geounet.model.radius import structural_radius
+from geounet.tiles import round_up
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import TrainConfig, build
 from geounet.train.network import IMAGENET, model_spec, read_checkpoint
@@ -41,7 +35,7 @@ def export(
         checkpoint: ``last.pt`` of a run.
         out: the ``.safetensors`` file.
         machine: what the run was trained on, for the card.
-        margin: default context around a tile, in pixels; a multiple of the stride.
+        margin: default context around a tile, in pixels; rounded up to the stride.
         before: checkpoints of the stages that this run started from, for the card.
     """
     content = read_checkpoint(checkpoint)
@@ -64,7 +58,7 @@ def export(
         spec,
         radius=reach.radius,
         exact=reach.exact,
-        margin=max(margin, spec.shrink),
+        margin=round_up(max(margin, spec.shrink), spec.stride),
         bytes_per_pixel=bytes_per_pixel(network, len(spec.bands)),
         card={
             **card([*map(read_checkpoint, before), content], machine),
@@ -142,31 +136,3 @@ def _peak(network: nn.Module, bands: int, size: int) -> int:
             done.set()
             watcher.join()
     return int((peak - before) / size**2)
-
-
-def main() -> int:
-    """Parse, export, print the figures."""
-    parser = argparse.ArgumentParser(prog="python -m geounet.train.export", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, help="last.pt of a run")
-    parser.add_argument("out", type=Path, help="model file to write, .safetensors")
-    parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores", help="for the card")
-    parser.add_argument(
-        "--before", type=Path, nargs="*", default=[], help="checkpoints of earlier stages"
-    )
-    arguments = parser.parse_args()
-    try:
-        bundle = export(
-            arguments.checkpoint, arguments.out, arguments.machine, before=arguments.before
-        )
-    except GeounetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    spec = bundle.spec
-    print(f"{arguments.out}: {len(bundle.weights) / 1e6:.1f} MB, radius {spec.radius} px")
-    print(f"exact {spec.exact}, {spec.bytes_per_pixel} bytes per pixel")
-    print(json.dumps(spec.card, indent=2))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,47 @@
+"""A training run's checkpoint to what is handed on: the model file and its STAC item."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from geounet.errors import ConfigError
+from geounet.files import write_whole
+from geounet.jobs.calibrate import calibrated
+from geounet.jobs.plan import SegmentOptions
+from geounet.model.bundle import ModelBundle
+from geounet.model.stac import stac_item
+from geounet.train.export import export
+
+
+@dataclass(frozen=True)
+class PackageOptions:
+    """What is said and measured beside the weights."""
+
+    machine: str
+    """What the run was trained on, for the card."""
+    margin: int = 64
+    """Default context around a tile in pixels, where no scene is given to measure it with."""
+    before: Sequence[Path] = ()
+    """Checkpoints of the stages that the run started from, for the card."""
+    scene: str | None = None
+    """A real scene to measure the margin curve with."""
+    device: str = "auto"
+    """What the curve is measured on."""
+
+
+def package(checkpoint: Path, out: Path, options: PackageOptions) -> tuple[ModelBundle, Path]:
+    """Write ``out``, and beside it the STAC item ``NAME.json``.
+
+    Raises:
+        GeounetError: the checkpoint or the scene cannot be used, or a file cannot be written.
+    """
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"{out}: a model file is called NAME.safetensors")
+    bundle = export(checkpoint, out, options.machine, options.margin, options.before)
+    if options.scene is not None:
+        bundle = calibrated(options.scene, bundle, out, SegmentOptions(device=options.device))
+    item = out.with_suffix(".json")
+    text = json.dumps(stac_item(bundle, f"./{out.name}"), indent=2)
+    write_whole(item, (text + "\n").encode())
+    return bundle, item
