@@ -9,7 +9,7 @@ carries the run's identity, so where it stands the job is complete.
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,7 +120,7 @@ def segment_scene(
     notices: tuple[str, ...] = (scene.notice,) if scene.notice else ()
     folder, frame, legend = outputs.mask.parent, plan.frame, bundle.spec.legend
     with ExitStack() as stack:
-        stack.callback(client.run, close_handles, work.run, on_error="ignore")
+        stack.callback(_close_files, client, work)
         writer = stack.enter_context(MaskWriter(outputs.mask, frame, legend, tags))
         shares = None
         if storage and outputs.probabilities:
@@ -155,6 +155,12 @@ def segment_scene(
         publish_mask_styles(outputs.mask, bundle.spec.legend)
         writer.publish()
     return Report(uri, outputs, summaries, time.perf_counter() - started, notices=notices)
+
+
+def _close_files(client: "Client", work: Work) -> None:
+    """Close what the workers hold open; a scheduler that is gone has done so."""
+    with suppress(OSError, TimeoutError):
+        client.run(close_handles, work.run, on_error="ignore")
 
 
 def _workers_hardware(client: "Client", options: SegmentOptions) -> Hardware | None:
