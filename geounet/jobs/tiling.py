@@ -146,14 +146,18 @@ def _asked_for(ground: Ground, spec: ModelSpec, margin: int, merge: Merge, sides
 
 
 def _blended(ground: Ground, spec: ModelSpec, sides: Sides) -> Tiling:
-    """At least a quarter of a patch overlaps the next one: with less, the ramp would be a seam."""
-    margin = max(spec.margin, round_up(spec.shrink + ground.apron, spec.stride))
+    """At least a quarter of a patch overlaps the next one, as with less the ramp would be a seam,
+    and at most half.
+    """
+    least = round_up(spec.shrink + ground.apron, spec.stride)
+    margin = max(spec.margin, least)
     side = sides.largest(2 * margin + spec.stride, spec.stride)
     # What fits into one patch needs no overlap beyond the context.
     if max(ground.shape) + 2 * margin > side:
         widest = (side - spec.stride) // 2 // spec.stride * spec.stride
-        overlap = side // 8 // spec.stride * spec.stride
-        margin = max(margin, min(widest, spec.shrink + overlap))
+        eighth, quarter = (side // part // spec.stride * spec.stride for part in (8, 4))
+        overlap = min(max(spec.margin - spec.shrink, eighth), quarter)
+        margin = max(least, min(widest, spec.shrink + overlap))
     core = _core(ground, margin, spec.stride, side)
     return Tiling(margin, core, "blend", BLENDED if spec.exact else POOLS)
 

@@ -217,6 +217,8 @@ def test_networks_that_pool_globally_are_blended_unless_asked_otherwise(tmp_path
     assert plan.merge == "blend"
     assert plan.promise == "approximate, the network pools over its whole input"
     assert plan.grid.margin == 8  # a quarter of the patch overlaps the next
+    wide = make_plan(scene, replace(spec, margin=100), options)
+    assert wide.grid.margin == 16  # half of the patch at most, whatever a crop would need
     crop = make_plan(scene, spec, replace(options, merge="crop"))
     assert (crop.merge, crop.promise) == ("crop", plan.promise)
     assert make_plan(scene, spec_for(2, 6, 6), options).merge == "crop"
