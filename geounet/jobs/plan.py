@@ -35,6 +35,7 @@ MAX_CACHE = 160 << 20
 """Largest block cache in bytes: memory must not follow the width of a scene."""
 MAX_SCALE = 16.0
 """Scenes are not enlarged or reduced by more than this."""
+_BATCH = 16
 _STRETCH_WINDOWS = 8
 _WEIGHT = {"float64": 2.0, "float32": 1.0, "bfloat16": 0.6, "float16": 0.6}
 # Memory of a forward relative to float32; autocast keeps some tensors wide.
@@ -211,7 +212,9 @@ def make_plan(
     grid = TileGrid(covered.height, covered.width, tiling.core, tiling.margin, spec.stride, origin)
     patch_pixels = grid.patch_shape[0] * grid.patch_shape[1]
     patch_bytes = patch_pixels * (pixel_bytes + _waiting_bytes(tiling, spec))
-    batch = options.batch or max(1, min(16, len(grid), budget // patch_bytes))
+    # On a CPU one patch keeps all cores busy; several only leave its cache and take memory.
+    most = 1 if hardware.device == "cpu" else min(_BATCH, len(grid), budget // patch_bytes)
+    batch = options.batch or max(1, most)
     if batch < 1:
         raise ConfigError(f"batch {batch} must be at least 1")
     band_rows = math.ceil(tiling.core[0] * work.rows.step) + 1
