@@ -14,7 +14,7 @@ from geounet.tiles import TileGrid, round_up
 from geounet.train.config import SourceConfig, TrainConfig
 from geounet.train.loss import allowed_planes
 from geounet.train.network import model_spec
-from geounet.train.samples import LabelledScene, find_images, label_table, read_scene, standardise
+from geounet.train.samples import LabelledScene, find_images, read_labelled, standardise
 
 _CORE, _MARGIN, _STRIDE = 448, 64, 32
 
@@ -34,10 +34,9 @@ def load_checks(config: TrainConfig) -> list[Check]:
 
 
 def _load(item: SourceConfig, config: TrainConfig) -> Check:
-    table = label_table(item.labels, Legend(config.legend))
-    bands = len(config.network.bands)
-    paths = find_images(item, Path(config.data))
-    return Check(item.name, tuple(read_scene(path, bands, table) for path in paths), item.gsd[0])
+    legend, bands, data = Legend(config.legend), len(config.network.bands), Path(config.data)
+    scenes = [read_labelled(path, item, data, legend, bands) for path in find_images(item, data)]
+    return Check(item.name, tuple(scenes), item.gsd[0])
 
 
 def predict(network: nn.Module, image: Tensor, bfloat16: bool, shrink: int = 0) -> Tensor:

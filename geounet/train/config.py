@@ -51,13 +51,35 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class PolygonsConfig:
+    """Labels drawn as polygons; ``{stem}`` in a path is the image's name without its suffix."""
+
+    path: str
+    """File of polygons below ``data``, in any format and CRS that GDAL reads."""
+    column: str = ""
+    """Attribute that holds the value which ``labels`` explains; none: all polygons have ``*``."""
+    outside: tuple[str, ...] = ()
+    """Classes that pixels in no polygon may have; none: they are ignored."""
+    aoi: str = ""
+    """File of polygons outside of which labels are ignored."""
+    ignore: str = ""
+    """File of polygons inside of which labels are ignored."""
+
+    def __post_init__(self) -> None:
+        if not self.path.lower().rpartition(".")[2].startswith("tif"):
+            return
+        raise ConfigError(f"polygons.path {self.path!r} is a raster; name a file of polygons")
+
+
+@dataclass(frozen=True)
 class SourceConfig:
     """A set of labelled scenes that share an encoding, for training or for checking."""
 
     name: str
     """For the log and the card."""
     images: tuple[str, ...]
-    """Paths or glob patterns below ``data``; masks are ``NAME_mask.tif`` beside them."""
+    """Paths or glob patterns below ``data``; masks are ``NAME_mask.tif`` beside them, unless
+    ``polygons`` says otherwise."""
     labels: Mapping[str, tuple[str, ...]]
     """Mask value -> names of the classes that a pixel of this value may have; one name is a full
     label, several a partial one; values not listed are ignored."""
@@ -73,6 +95,9 @@ class SourceConfig:
     :mod:`geounet.train.texture`; needs the classes of :class:`~geounet.train.texture.Sets`."""
     credit: str = ""
     """Attribution and licence, for the card."""
+    polygons: PolygonsConfig | None = None
+    """Where the labels are polygons: their files; ``labels`` then explains the values of an
+    attribute, and a value that it does not name is an error."""
 
     def __post_init__(self) -> None:
         if not self.images or not self.labels:
@@ -82,7 +107,7 @@ class SourceConfig:
         if len(self.gsd) != 2 or not 0 <= self.gsd[0] <= self.gsd[1]:
             raise ConfigError(f"source {self.name!r}: gsd {self.gsd} must be two ascending numbers")
         for value in self.labels:
-            if not (value.isdecimal() and int(value) <= 255):
+            if self.polygons is None and not (value.isdecimal() and int(value) <= 255):
                 raise ConfigError(f"source {self.name!r}: label {value!r} must be 0 .. 255")
 
 
@@ -257,7 +282,8 @@ class TrainConfig:
             raise ConfigError(f"{len(self.legend)} classes; training knows at most {_MAX_CLASSES}")
         legend = Legend(self.legend)
         for item in (*self.source, *self.check):
-            for names in item.labels.values():
+            beyond = item.polygons.outside if item.polygons else ()
+            for names in (*item.labels.values(), beyond):
                 for name in names:
                     legend[name]
         objects = self.fit.weight_map.classes if self.fit.weight_map else ()

@@ -25,6 +25,7 @@ from geounet.raster.scene import describe, open_scene, read_window
 from geounet.tiles import Window
 from geounet.train.augment import recolour, window_map
 from geounet.train.config import SourceConfig, TownConfig, TrainConfig
+from geounet.train.labels import polygon_labels
 from geounet.train.texture import Sets, narrow
 from geounet.train.weightmap import boundary_weights, connected_instances
 
@@ -172,6 +173,22 @@ def read_scene(path: Path, bands: int, table: np.ndarray) -> LabelledScene:
     return make_scene(path.stem, image, labels, gsd)
 
 
+def read_labelled(
+    path: Path, source: SourceConfig, data: Path, legend: Legend, bands: int
+) -> LabelledScene:
+    """A scene of a source with its labels, from ``NAME_mask.tif`` or polygons.
+
+    Raises:
+        SceneError: see :func:`read_scene`.
+        LabelError: see :func:`~geounet.train.labels.polygon_labels`.
+    """
+    if source.polygons is None:
+        return read_scene(path, bands, label_table(source.labels, legend))
+    image, valid, gsd = _read(path, bands)
+    labels = polygon_labels(path, source, data, legend)
+    return make_scene(path.stem, image, np.where(valid, labels, np.uint8(0)), gsd)
+
+
 def _read(path: Path, bands: int) -> tuple[np.ndarray, np.ndarray, float]:
     """The first bands of a uint8 scene, where it has data, and its ground sample distance."""
     scene = describe(path)
@@ -299,11 +316,10 @@ def load_pools(config: TrainConfig) -> list[Pool]:
     checked = {path for item in config.check for path in find_images(item, data)}
     pools = []
     for source in config.source:
-        table = label_table(source.labels, legend)
         paths = find_images(source, data)
         if both := checked.intersection(paths):
             raise ConfigError(f"{min(both)} is both trained on and checked; exclude it from one")
-        scenes = [read_scene(path, bands, table) for path in paths]
+        scenes = [read_labelled(path, source, data, legend, bands) for path in paths]
         if source.texture:
             sets = Sets(*(1 << legend.names.index(item.name) for item in fields(Sets)))
             scenes = [_narrowed(scene, sets) for scene in scenes]
