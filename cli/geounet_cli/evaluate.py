@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 _LABELS = "What the labels mean"
 _MEASURE = "What is measured"
 _RUN = "How the model runs"
+_TUNE = "Thresholds"
 
 
 def evaluate(
@@ -116,6 +117,28 @@ def evaluate(
             help="Probability from which a pixel is called CLASS, repeatable; as for segment.",
         ),
     ] = None,
+    thresholds: Annotated[
+        bool,
+        typer.Option(
+            "--thresholds",
+            rich_help_panel=_TUNE,
+            help="Find the probability of each class from which calling it gives the best F1.",
+        ),
+    ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.safetensors",
+            rich_help_panel=_TUNE,
+            help="Write a copy of the model with the thresholds found.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", rich_help_panel=_TUNE, help="Replace a model file that exists."
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
 ) -> None:
     """Measure a mask, or a model on a scene, against labels."""
@@ -128,11 +151,18 @@ def evaluate(
     )
     from geounet.jobs.execute import dask_client
     from geounet.jobs.plan import SegmentOptions
+    from geounet.jobs.thresholds import check_copy, save_thresholds
     from geounet.model.bundle import load_bundle
     from geounet_cli import parse
     from geounet_cli.progress import console_listener
     from geounet_cli.scores import print_scores
 
+    if thresholds and model is None:
+        raise typer.BadParameter(
+            "needs a model (-m), since a mask holds no probabilities", param_hint="--thresholds"
+        )
+    if save and not thresholds:
+        raise typer.BadParameter("saves thresholds, so it needs --thresholds", param_hint="--save")
     size, unit = parse.tolerance(tolerance)
     options = EvaluateOptions(
         tolerance=size,
@@ -152,13 +182,19 @@ def evaluate(
             thresholds=parse.thresholds(threshold or []),
         )
         bundle = load_bundle(model)
+        if save:
+            check_copy(save, bundle, overwrite)
         with console_listener(quiet) as listener, dask_client() as client:
-            run = ModelRun(bundle, client, choices, listener)
+            run = ModelRun(bundle, client, choices, listener, thresholds)
             result = evaluate_model(scene, run, what, options, picture)
     if output:
         write_report(output, result)
     if not quiet:
         print_scores(result)
+    if save and result.thresholds:
+        save_thresholds(save, bundle, result.thresholds.values, overwrite)
+        if not quiet:
+            typer.echo(f"{save}: the model with these thresholds")
 
 
 def _truth(

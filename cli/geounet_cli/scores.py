@@ -33,6 +33,7 @@ def print_scores(result: "Evaluation") -> None:
     )
     _print_confusion(console, result)
     _print_objects(console, result)
+    _print_thresholds(console, result)
 
 
 def _print_confusion(console: Console, result: "Evaluation") -> None:
@@ -54,6 +55,26 @@ def _print_objects(console: Console, result: "Evaluation") -> None:
             f" F1 {_text(item.f1)}, mean IoU of the matched {_text(item.iou)}",
             highlight=False,
         )
+
+
+def _print_thresholds(console: Console, result: "Evaluation") -> None:
+    chosen = result.thresholds
+    if chosen is None:
+        return
+    table = Table(title="thresholds of the best F1 on these labels", title_justify="left")
+    table.add_column("class")
+    for name in ("threshold", "F1 now", "F1 alone", "F1 together"):
+        table.add_column(name, justify="right")
+    rows = zip(result.legend.names, result.confusion.f1, chosen.together.f1, strict=True)
+    for name, now, together in rows:
+        if name in chosen.alone:
+            scores = (chosen.values[name], now, chosen.alone[name], together)
+            table.add_row(name, *(_text(value) for value in scores))
+    console.print(table)
+    console.print(
+        "alone: the class against the rest; together: of the mask, where classes with thresholds"
+        " compete for pixels"
+    )
 
 
 def _text(value: float) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from geounet.decision import Storage
 from geounet.errors import ConfigError, SceneError
 from geounet.files import write_whole
 from geounet.jobs.errormap import ErrorMap
@@ -18,6 +19,7 @@ from geounet.jobs.options import OutputOptions
 from geounet.jobs.plan import SegmentOptions
 from geounet.jobs.report import Listener
 from geounet.jobs.segment import segment_scenes
+from geounet.jobs.thresholds import Thresholds, find_thresholds
 from geounet.jobs.truth import Truth
 from geounet.labels.source import Labels, open_labels
 from geounet.legend import NODATA_ID, Legend
@@ -82,6 +84,8 @@ class Evaluation:
     """Of the boundary score, in pixels."""
     objects: dict[str, ObjectScores]
     """By class name."""
+    thresholds: Thresholds | None = None
+    """Those that suit the labels best, if they were asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; scores that do not exist are None."""
@@ -118,6 +122,7 @@ class Evaluation:
             "boundary_tolerance_px": self.tolerance,
             "classes": classes,
             "objects": objects,
+            "thresholds": self.thresholds.to_dict() if self.thresholds else None,
             "confusion": {
                 "columns": list(self.legend.names),
                 "rows": dict(zip(self.label_names, pixels.counts.tolist(), strict=True)),
@@ -193,14 +198,15 @@ def evaluate_model(
 ) -> Evaluation:
     """Segment a scene into a mask that is thrown away afterwards, and compare that.
 
-    The mask is written to the temporary folder, compressed; nothing of the scene's size is held in
-    memory.
+    The mask is written to the temporary folder, compressed, and where thresholds are asked for the
+    probabilities beside it; nothing of the scene's size is held in memory.
 
     Raises:
         GeounetError: whatever :func:`evaluate_mask` or the segmentation raises.
     """
     with tempfile.TemporaryDirectory(prefix="geounet") as folder:
-        output = OutputOptions(folder=Path(folder), polygons=False)
+        storage: Storage | None = "uint8" if model.thresholds else None
+        output = OutputOptions(folder=Path(folder), polygons=False, probabilities=storage)
         (report,) = segment_scenes(
             [str(scene)], model.bundle, model.client, model.options, output, model.listener
         )
@@ -208,7 +214,11 @@ def evaluate_model(
             raise report.error
         mask = Path(folder) / f"{scene.stem}_mask.tif"
         result = evaluate_mask(mask, truth, options, picture)
-    return replace(result, mask=f"{scene} by {model.bundle.spec.name}")
+        spec, found = model.bundle.spec, None
+        if report.outputs and report.outputs.probabilities:
+            limits = model.options.limits(spec)
+            found = find_thresholds(report.outputs.probabilities, truth, spec.legend, limits)
+    return replace(result, mask=f"{scene} by {spec.name}", thresholds=found)
 
 
 @dataclass(frozen=True)
@@ -221,6 +231,8 @@ class ModelRun:
     options: SegmentOptions
     listener: Listener | None = None
     """Told about progress."""
+    thresholds: bool = False
+    """Whether the thresholds are sought that suit the labels best."""
 
 
 def _object_classes(
