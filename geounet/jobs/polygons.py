@@ -87,7 +87,8 @@ class PolygonMaker:
         self._folder = folder
         lookup = np.full(256, NODATA_ID, dtype=np.uint8)
         lookup[list(options.mapping)] = list(options.mapping.values())
-        self._lookup = lookup.tobytes()
+        grouped = any(one != other for one, other in options.mapping.items())
+        self._lookup = lookup.tobytes() if grouped else None  # other ids do not occur
         self._legend = options.chosen_legend
         self._chosen_ids = np.array([item.id for item in self._legend])
         self._areas = dict.fromkeys(self._legend.names, 0.0)
@@ -109,10 +110,11 @@ class PolygonMaker:
 
     def push(self, mask: np.ndarray, confidence: np.ndarray | None) -> None:
         """Take uint8 ``(n, width)`` class ids and confidences (probability times 255)."""
-        # Five times as fast as indexing, which takes as long as following the outlines.
-        ids = bytearray(np.ascontiguousarray(mask)).translate(self._lookup)
-        rows = np.frombuffer(ids, np.uint8).reshape(mask.shape)
-        self._hand_over(self._cleaner.push(self._polygonizer.push(rows, confidence)))
+        if self._lookup is not None:
+            # Five times as fast as indexing, which takes as long as following the outlines.
+            ids = bytearray(np.ascontiguousarray(mask)).translate(self._lookup)
+            mask = np.frombuffer(ids, np.uint8).reshape(mask.shape)
+        self._hand_over(self._cleaner.push(self._polygonizer.push(mask, confidence)))
         release()
 
     def finish(self) -> None:

@@ -12,8 +12,9 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rasterio.enums import MaskFlags
@@ -23,6 +24,8 @@ from geounet.legend import NODATA_ID, LandClass, Legend, Outline
 from geounet.raster.attributes import Attribute, read_attributes
 from geounet.raster.scene import Scene, describe, open_scene, read_values, read_window
 from geounet.tiles import Window
+
+T = TypeVar("T")
 
 LEGEND_TAG = "GEOUNET_LEGEND"
 """Band metadata that holds the whole legend of a mask that geounet wrote."""
@@ -61,6 +64,8 @@ class ClassMask:
     """Where the names come from, in words."""
     background: int | None = None
     """Id of the class that stands for whatever has no data; None: that has no class."""
+    scanned: bool = False
+    """Whether the raster was read whole to find its values, so that no other can turn up."""
 
     @property
     def hidden(self) -> frozenset[str]:
@@ -113,7 +118,7 @@ def describe_mask(
     if not values:
         raise SceneError(f"{uri}: no pixel has a class; is its nodata value right?")
     mask = ClassMask(scene, band, _legend(uri, values, known), values, nodata,
-                     "names given" if names else source)  # fmt: skip
+                     "names given" if names else source, scanned=True)  # fmt: skip
     return _with_background(mask) if len(values) == 1 else mask
 
 
@@ -158,13 +163,7 @@ def class_rows(mask: ClassMask) -> Iterator[np.ndarray]:
         def read(top: int) -> np.ndarray:
             return translate(*_rows(dataset, mask.scene, mask.band, top))
 
-        tops = range(0, mask.scene.height, STRIP)
-        ahead = reader.submit(read, 0)
-        for top in tops:
-            rows = ahead.result()
-            if top + STRIP < mask.scene.height:
-                ahead = reader.submit(read, top + STRIP)
-            yield rows
+        yield from _ahead(reader, read, range(0, mask.scene.height, STRIP))
 
 
 def _rows(dataset: Any, scene: Scene, band: int, top: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -185,19 +184,20 @@ def _translator(mask: ClassMask) -> Callable[[np.ndarray, np.ndarray | None], np
     known, ids = np.array(list(meant)), np.array(list(meant.values()), np.uint8)
     order = np.argsort(known, kind="stable")
     known, ids = known[order], ids[order]
-    lookup, named = np.full(256, void, np.uint8), np.zeros(256, np.uint8)
+    lookup = np.full(256, void, np.uint8)
     small = (known >= 0) & (known < 256)
-    lookup[known[small]], named[known[small]] = ids[small], 1
-    to_ids, to_named = lookup.tobytes(), named.tobytes()
-    filler = np.uint8(known[small][0] if small.any() else 0)  # any value with a meaning
+    lookup[known[small]] = ids[small]
+    to_ids, expected = lookup.tobytes(), known[small].astype(np.uint8).tobytes()
+    same = bool(np.array_equal(known, ids))
 
     def translate(data: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
         if data.dtype == np.uint8:
-            plain = data if valid is None else np.where(valid, data, filler)
-            values = bytearray(np.ascontiguousarray(plain))
-            # (five times as fast as indexing)
-            result = np.frombuffer(values.translate(to_ids), np.uint8).reshape(data.shape)
-            right = values.translate(to_named).find(0) < 0
+            own = data if valid is None else data[valid]
+            unnamed = b"" if mask.scanned else bytearray(np.ascontiguousarray(own))
+            right = not unnamed.translate(None, expected)
+            # (translating is five times as fast as indexing)
+            values = data if same else bytearray(np.ascontiguousarray(data)).translate(to_ids)
+            result = np.frombuffer(values, np.uint8).reshape(data.shape)
         else:
             place = np.minimum(np.searchsorted(known, data), len(known) - 1)
             result = ids[place]
@@ -219,14 +219,18 @@ def _translator(mask: ClassMask) -> Callable[[np.ndarray, np.ndarray | None], np
 def _present(scene: Scene, band: int, nodata: frozenset[int]) -> set[int]:
     """All values that occur in valid pixels, in one reading."""
     found: set[int] = set()
-    seen = np.zeros(256, np.bool_)
-    with open_scene(scene) as dataset:
-        for top in range(0, scene.height, STRIP):
-            data, valid = _rows(dataset, scene, band, top)
+    with open_scene(scene) as dataset, ThreadPoolExecutor(1) as reader:
+        tops = range(0, scene.height, STRIP)
+        for data, valid in _ahead(reader, partial(_rows, dataset, scene, band), tops):
+            own = data if valid is None else data[valid]
             if data.dtype == np.uint8:
-                seen[data if valid is None else data[valid]] = True
+                if not _lies_within(own, found):
+                    rest = bytes(np.ascontiguousarray(own)).translate(None, bytes(found))
+                    while rest:
+                        found.add(rest[0])
+                        rest = rest.translate(None, rest[:1])
                 continue
-            values = np.unique(data if valid is None else data[valid])
+            values = np.unique(own)
             if data.dtype.kind == "f" and np.any(values % 1 != 0):
                 fraction = values[values % 1 != 0][0]
                 raise SceneError(
@@ -239,7 +243,27 @@ def _present(scene: Scene, band: int, nodata: frozenset[int]) -> set[int]:
                     f"{scene.uri}: holds more than {NODATA_ID} different values;"
                     " is this a class mask?"
                 )
-    return found | set(np.flatnonzero(seen).tolist())
+    return found
+
+
+def _lies_within(data: np.ndarray, found: set[int]) -> bool:
+    """Whether uint8 values are known, if those are a range and perhaps 255: the quick look."""
+    low, high = min(found - {NODATA_ID}, default=0), max(found - {NODATA_ID}, default=0)
+    if len(found - {NODATA_ID}) != high - low + 1:
+        return False
+    beyond = data - np.uint8(low) > high - low  # wraps below
+    if NODATA_ID in found:
+        beyond &= data != NODATA_ID
+    return not beyond.any()
+
+
+def _ahead(reader: ThreadPoolExecutor, read: Callable[[int], T], tops: range) -> Iterator[T]:
+    """What ``read`` returns for each of ``tops``; the next is read while the caller works."""
+    ahead = reader.submit(read, tops[0])
+    for top in tops[1:]:
+        rows, ahead = ahead.result(), reader.submit(read, top)
+        yield rows
+    yield ahead.result()
 
 
 def _own_legend(tags: Mapping[str, str]) -> Legend | None:

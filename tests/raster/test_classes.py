@@ -2,17 +2,20 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from geounet.errors import SceneError
 from geounet.legend import LandClass, Legend
 from geounet.raster import classes
 from geounet.raster.attributes import attribute_table, aux_path
-from geounet.raster.classes import class_rows, describe_mask
+from geounet.raster.classes import STRIP, class_rows, describe_mask
 from geounet.raster.mask import MaskWriter
 from geounet.raster.scene import describe
 from tests.helpers import noise, write_scene
@@ -150,3 +153,19 @@ def test_the_national_land_cover_database() -> None:
     ids = np.concatenate(list(class_rows(mask)))
     with rasterio.open(ZOO / "nlcd_paletted_rat_5070.tif") as dataset:
         np.testing.assert_array_equal(ids, dataset.read(1))
+
+
+@settings(max_examples=40)
+@given(st.sets(st.integers(0, 255), min_size=2, max_size=6), st.integers(0, 2**32 - 1))
+def test_every_value_is_found_wherever_it_first_stands(values: set[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.choice(np.array(sorted(values), np.uint8), (1, 2 * STRIP + 3, 2))
+    mask[0, : rng.integers(len(mask[0])), :] = mask[0, 0, 0]
+    with TemporaryDirectory() as folder:
+        found = describe_mask(write_scene(Path(folder) / "m.tif", mask))
+        rows = np.concatenate(list(class_rows(found)))
+    assume(found.background is None)
+    assert set(found.values) == set(np.unique(mask).tolist())
+    codes = np.full(256, -1)
+    codes[[item.id for item in found.legend]] = found.values
+    np.testing.assert_array_equal(codes[rows], mask[0])
