@@ -85,6 +85,9 @@ class SourceConfig:
     label, several a partial one; values not listed are ignored."""
     share: float = 0.0
     """Part of every batch; the shares of a run are scaled to the sum 1. Unused in checks."""
+    hold: Mapping[str, float] = field(default_factory=dict)
+    """Class name -> share of this source's windows that must hold the class; the rest is drawn as
+    without: every label as often as the others. Unused in checks."""
     gsd: tuple[float, float] = (0.0, 0.0)
     """Metres per pixel that windows are sampled at, log-uniform between the two; a check is made at
     the first; 0 means as the scene is."""
@@ -104,6 +107,12 @@ class SourceConfig:
             raise ConfigError(f"source {self.name!r} needs images and labels")
         if not self.share >= 0:
             raise ConfigError(f"source {self.name!r}: share {self.share} must be >= 0")
+        parts = self.hold.values()
+        if not (all(part > 0 for part in parts) and sum(parts) <= 1 + 1e-9):
+            raise ConfigError(
+                f"source {self.name!r}: hold {dict(self.hold)} needs shares above 0 whose sum is"
+                " at most 1"
+            )
         if len(self.gsd) != 2 or not 0 <= self.gsd[0] <= self.gsd[1]:
             raise ConfigError(f"source {self.name!r}: gsd {self.gsd} must be two ascending numbers")
         for value in self.labels:
@@ -283,7 +292,7 @@ class TrainConfig:
         legend = Legend(self.legend)
         for item in (*self.source, *self.check):
             beyond = item.polygons.outside if item.polygons else ()
-            for names in (*item.labels.values(), beyond):
+            for names in (*item.labels.values(), beyond, tuple(item.hold)):
                 for name in names:
                     legend[name]
         objects = self.fit.weight_map.classes if self.fit.weight_map else ()

@@ -26,10 +26,12 @@ from geounet.tiles import Window
 from geounet.train.augment import recolour, window_map
 from geounet.train.config import SourceConfig, TownConfig, TrainConfig
 from geounet.train.labels import polygon_labels
+from geounet.train.pool import Pool, pool_of
 from geounet.train.texture import Sets, narrow
 from geounet.train.weightmap import boundary_weights, connected_instances
 
 _SPOTS = 20_000  # places kept per label and scene
+_TRIES = 16  # views for a window that must hold a class: a bent or coarse one may miss the pixel
 _LEVELS = 4  # halvings of the pyramid; the last is 1/8
 
 
@@ -220,29 +222,6 @@ def make_towns(config: TownConfig) -> list[LabelledScene]:
     return scenes
 
 
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """The scenes of one source."""
-
-    scenes: tuple[LabelledScene, ...]
-    share: float
-    gsd: tuple[float, float]
-
-    def draw(self, rng: np.random.Generator) -> tuple[LabelledScene, float, float]:
-        """A scene and the (column, row) of one of its labelled pixels.
-
-        Sets of one class are drawn equally often, sets that leave several open half as often; then
-        scenes by the root of how much of the set they hold.
-        """
-        sets = sorted({value for scene in self.scenes for value in scene.counts})
-        chance = np.array([1.0 if value.bit_count() == 1 else 0.5 for value in sets])
-        value = sets[rng.choice(len(sets), p=chance / chance.sum())]
-        weight = np.sqrt([scene.counts.get(value, 0) for scene in self.scenes])
-        scene = self.scenes[rng.choice(len(self.scenes), p=weight / weight.sum())]
-        row, col = divmod(int(rng.choice(scene.spots[value])), scene.labels.shape[1])
-        return scene, float(col), float(row)
-
-
 class Batch(NamedTuple):
     """What one step is trained on."""
 
@@ -284,15 +263,12 @@ class Sampler:
         )
 
     def _window(self, pool: Pool, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        size, augment = self._config.fit.window, self._config.augment
-        scene, col, row = pool.draw(rng)
-        low, high = (value or scene.gsd for value in pool.gsd)
-        scale = math.exp(rng.uniform(math.log(low), math.log(high))) / scene.gsd
-        offset = window_map(rng, size, scale, augment)
-        # The drawn pixel stands anywhere in the middle of the window, not always at its centre.
-        shift = rng.uniform(-0.35, 0.35, 2) * size * scale
-        x, y = offset[0] + np.float32(col + shift[0]), offset[1] + np.float32(row + shift[1])
-        image, labels = scene.window(x, y, scale)
+        augment, due = self._config.augment, pool.due(rng)
+        for _ in range(_TRIES):
+            scene, x, y, scale = self._view(pool, rng, due)
+            image, labels = scene.window(x, y, scale)
+            if due is None or bool((labels == due).any()):
+                break
         image = recolour(rng, image, augment)
         network, weight_map = self._config.network, self._config.fit.weight_map
         boundary = None
@@ -300,6 +276,20 @@ class Sampler:
             objects = scene.objects(x, y, labels.numpy(), self._objects)
             boundary = torch.from_numpy(boundary_weights(objects, weight_map.w0, weight_map.sigma))
         return standardise(image, network.mean, network.std), labels, boundary
+
+    def _view(
+        self, pool: Pool, rng: np.random.Generator, due: int | None
+    ) -> tuple[LabelledScene, np.ndarray, np.ndarray, float]:
+        """A scene, where in it the pixels of a window lie (x, y), and the window's scale."""
+        size = self._config.fit.window
+        scene, col, row = pool.draw(rng, due)
+        low, high = (value or scene.gsd for value in pool.gsd)
+        scale = math.exp(rng.uniform(math.log(low), math.log(high))) / scene.gsd
+        offset = window_map(rng, size, scale, self._config.augment)
+        # The drawn pixel stands anywhere in the middle of the window, not always at its centre.
+        shift = rng.uniform(-0.35, 0.35, 2) * size * scale
+        x, y = offset[0] + np.float32(col + shift[0]), offset[1] + np.float32(row + shift[1])
+        return scene, x, y, scale
 
 
 def standardise(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -323,7 +313,7 @@ def load_pools(config: TrainConfig) -> list[Pool]:
         if source.texture:
             sets = Sets(*(1 << legend.names.index(item.name) for item in fields(Sets)))
             scenes = [_narrowed(scene, sets) for scene in scenes]
-        pools.append(Pool(tuple(scenes), source.share, source.gsd))
+        pools.append(pool_of(scenes, source, legend))
     if config.town is not None:
         pools.append(Pool(tuple(make_towns(config.town)), config.town.share, config.town.gsd))
     return pools

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from geounet.errors import ConfigError, SceneError
+from geounet.train import samples
 from geounet.train.check import load_checks, run_check, scene_at, tally
-from geounet.train.config import SourceConfig, TownConfig
+from geounet.train.config import SourceConfig, TownConfig, TrainConfig
+from geounet.train.pool import Pool
 from geounet.train.samples import (
-    Pool,
     Sampler,
     find_images,
     label_table,
@@ -111,6 +112,57 @@ def test_rare_classes_are_drawn_as_often(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     hits = [labels[int(row), int(col)] for _, col, row in (pool.draw(rng) for _ in range(300))]
     assert np.mean(np.array(hits) == 2) == pytest.approx(0.5, abs=0.1)
+
+
+def held(config: TrainConfig, pool: Pool, batches: int) -> np.ndarray:
+    """Which of 10 windows a batch hold each label set: bool ``(windows, 8)`` by bit."""
+    config = replace(config, fit=replace(config.fit, batch=10, window=32))
+    sampler = Sampler(config, [pool])
+    labels = torch.cat([sampler.batch(step)[1] for step in range(batches)]).numpy()
+    return np.stack([(labels == 1 << bit).any(axis=(1, 2)) for bit in range(8)], axis=1)
+
+
+def test_as_many_windows_hold_a_class_as_are_asked_for(tmp_path: Path) -> None:
+    labels = np.zeros((200, 200), dtype=np.uint8)
+    for value, (row, col) in {1: (40, 40), 2: (40, 160), 4: (160, 100)}.items():
+        labels[row : row + 5, col : col + 5] = value  # never two of them in one window
+    scene = make_scene("apart", np.zeros((3, 200, 200), dtype=np.uint8), labels, 1.0)
+    config = config_for(tmp_path)
+    free = held(config, Pool((scene,), 1.0, (0, 0)), 40).mean(axis=0)
+    assert free[:3] == pytest.approx(1 / 3, abs=0.07)
+    pool = Pool((scene,), 1.0, (0, 0), {4: 0.6, 2: 0.1})
+    shares = held(config, pool, 40).mean(axis=0)
+    # The rest of the windows, 0.3, is drawn as without.
+    assert shares[:3] == pytest.approx([0.1, 0.2, 0.7], abs=0.07)
+
+
+def test_a_window_that_must_hold_a_class_is_drawn_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.ones((120, 120), dtype=np.uint8)
+    labels[60:63, 60:63] = 2
+    scene = make_scene("small", np.zeros((3, 120, 120), dtype=np.uint8), labels, 1.0)
+    config = config_for(tmp_path)
+    wild = replace(config, augment=replace(config.augment, elastic=8.0, stretch=0.8))
+    pool = Pool((scene,), 1.0, (2.0, 3.0), {2: 1.0})
+    assert held(wild, pool, 10)[:, 1].all()
+    monkeypatch.setattr(samples, "_TRIES", 1)
+    assert not held(wild, pool, 10)[:, 1].all()
+
+
+def test_without_shares_no_number_is_drawn_for_them() -> None:
+    rng, same = np.random.default_rng(0), np.random.default_rng(0)
+    assert Pool((), 1.0, (0, 0)).due(rng) is None
+    assert rng.random() == same.random()
+
+
+def test_a_class_that_no_pixel_has_cannot_be_asked_for(tmp_path: Path) -> None:
+    config = config_for(tmp_path)
+    source = replace(config.source[0], hold={"building": 0.5})
+    assert load_pools(replace(config, source=(source,)))[0].hold == {2: 0.5}
+    partial = replace(source, labels={"0": ("land",), "1": ("building", "water")})
+    with pytest.raises(ConfigError, match=r"'blocks': hold\.building: no pixel .* building alone"):
+        load_pools(replace(config, source=(partial,)))
 
 
 def test_towns_have_full_labels(tmp_path: Path) -> None:
