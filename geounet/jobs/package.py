@@ -1,6 +1,7 @@
 """A training run's checkpoint to what is handed on: the model file and its STAC item."""
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +39,19 @@ def package(checkpoint: Path, out: Path, options: PackageOptions) -> tuple[Model
     """
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out}: a model file is called NAME.safetensors")
-    bundle = export(checkpoint, out, options.machine, options.margin, options.before)
-    if options.scene is not None:
-        bundle = calibrated(options.scene, bundle, out, SegmentOptions(device=options.device))
+    bundle = _measured(checkpoint, out, options)
     item = out.with_suffix(".json")
     text = json.dumps(stac_item(bundle, f"./{out.name}"), indent=2)
     write_whole(item, (text + "\n").encode())
     return bundle, item
+
+
+def _measured(checkpoint: Path, out: Path, options: PackageOptions) -> ModelBundle:
+    """Write the model file, with the margin curve if a scene is given to measure it with."""
+    said = (options.machine, options.margin, options.before)
+    if options.scene is None:
+        return export(checkpoint, out, *said)
+    # Measuring can fail, and then nothing stands under the final name.
+    with tempfile.TemporaryDirectory(prefix="geounet") as folder:
+        bundle = export(checkpoint, Path(folder) / out.name, *said)
+    return calibrated(options.scene, bundle, out, SegmentOptions(device=options.device))

@@ -3,20 +3,24 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from geounet_cli.app import app
 from typer.testing import CliRunner
 
-from geounet.errors import ConfigError
+from geounet.errors import ConfigError, SceneError
 from geounet.jobs.package import PackageOptions, package
 from geounet.model import networks
 from geounet.model.architectures import Architecture
 from geounet.model.bundle import load_bundle
+from geounet.model.networks import build_network
 from geounet.model.stac import stac_item
 from geounet.train.fit import CHECKPOINT, fit
+from geounet.train.network import read_checkpoint
 from tests.helpers import brightness_model, noise, write_scene
 from tests.train.tiny import build_tiny, config_for
 
@@ -50,6 +54,54 @@ def test_everything_measured_lands_in_the_file_and_the_item(tmp_path: Path) -> N
     assert "exists; replace it with --overwrite" in str(again.exception)
     with pytest.raises(ConfigError, match=r"NAME\.safetensors"):
         package(checkpoint, tmp_path / "tiny.pt", PackageOptions("a test"))
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "window", "encoder"),
+    [
+        ("unet-paper", {"width": 1}, 224, None),
+        ("fcn-8s", {"width": 1 / 64, "head": 4}, 64, None),
+        ("smp:Unet", {"decoder_channels": [16, 8, 8, 8, 8]}, 64, "mobilenet_v2"),
+    ],
+)
+def test_every_kind_of_network_is_packaged_alike(
+    tmp_path: Path, arch: str, options: dict[str, Any], window: int, encoder: str | None
+) -> None:
+    plain = config_for(tmp_path, steps=1, window=window)
+    network = replace(
+        plain.network, name="whole", arch=arch, options=options, encoder=encoder, stride=32
+    )
+    fit(replace(plain, network=network), tmp_path / "run")
+    out = tmp_path / "model.safetensors"
+    done = CliRunner().invoke(
+        app, ["package", str(tmp_path / "run" / CHECKPOINT), "-o", str(out), "--machine", "a test"]
+    )
+    assert done.exit_code == 0, done.output
+    bundle = load_bundle(out)
+    spec = bundle.spec
+    assert (spec.arch, spec.encoder, spec.card["machine"]) == (arch, encoder, "a test")
+    assert spec.exact
+    assert spec.reach > 0
+    assert spec.margin % spec.stride == 0
+    assert set(spec.card["accuracy_iou"]) == {"held back"}
+    # The file holds all that the network needs: no other file, no download.
+    loaded = build_network(spec)
+    loaded.load_state_dict(bundle.tensors())
+    averaged = read_checkpoint(tmp_path / "run" / CHECKPOINT)["average"]
+    for key, value in loaded.state_dict().items():
+        torch.testing.assert_close(value, averaged[key], rtol=1e-3, atol=1e-6)
+    properties = json.loads((tmp_path / "model.json").read_text())["properties"]
+    assert properties["mlm:architecture"].split() == [arch, *([encoder] if encoder else [])]
+    assert properties["mlm:total_parameters"] == sum(p.numel() for p in loaded.parameters())
+
+
+def test_a_curve_that_cannot_be_measured_leaves_no_file(tmp_path: Path) -> None:
+    fit(config_for(tmp_path, steps=1), tmp_path / "run")
+    out = tmp_path / "tiny.safetensors"
+    checkpoint, nowhere = tmp_path / "run" / CHECKPOINT, str(tmp_path / "absent.tif")
+    with pytest.raises(SceneError, match=r"absent\.tif"):
+        package(checkpoint, out, PackageOptions("a test", scene=nowhere))
+    assert not list(tmp_path.glob("tiny*"))
 
 
 def test_the_item_is_valid(tmp_path: Path) -> None:
