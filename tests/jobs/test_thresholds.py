@@ -9,9 +9,15 @@ import pytest
 from geounet_cli.app import app
 from typer.testing import CliRunner
 
+from geounet.decision import decision_for, stored
 from geounet.errors import ConfigError, GeounetError, OutputError
+from geounet.jobs import thresholds
+from geounet.jobs.thresholds import find_thresholds
+from geounet.jobs.truth import Truth
+from geounet.labels.source import LabelFiles
+from geounet.metrics import Confusion
 from geounet.model.bundle import load_bundle
-from tests.helpers import brightness_model, write_scene
+from tests.helpers import LEGEND, brightness_model, write_scene
 from tests.train.tiny import blocks
 
 FULL = "0=land,1=building,2=water"
@@ -88,6 +94,28 @@ def test_one_class_alone_gets_exactly_its_best_f1(
     run(scene, labels, new, "-o", str(second), "--threshold", "water=none", meaning=partial)
     again = report(second)["classes"]["building"]["dice"]
     assert again == pytest.approx(found["building"]["f1_alone"], abs=1e-6)
+
+
+def test_strips_do_not_show_and_the_mask_is_that_of_the_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+    truth = blocks(HEIGHT, WIDTH, 1)[1]
+    shares = rng.dirichlet(np.ones(3), truth.shape).transpose(2, 0, 1)
+    shares = (shares + np.eye(3)[truth].transpose(2, 0, 1)) / 2
+    known = rng.random(truth.shape) < 0.9
+    steps = stored(shares, known, "uint8")
+    raster = write_scene(tmp_path / "p.tif", steps, nodata=255)
+    labels = Truth(LabelFiles(write_scene(tmp_path / "truth.tif", truth[None])))
+    found = find_thresholds(raster, labels, LEGEND, {})
+    for rows, chunk in ((1, 1), (37, 500)):
+        monkeypatch.setattr(thresholds, "_STRIP", rows)
+        monkeypatch.setattr(thresholds, "_CHUNK", chunk)
+        assert find_thresholds(raster, labels, LEGEND, {}).to_dict() == found.to_dict()
+    mask, _ = decision_for(LEGEND, None, found.values).decide(steps / np.float32(254), known)
+    whole = Confusion.of(truth, mask, 3)
+    np.testing.assert_array_equal(found.together.counts, whole.counts)
+    assert found.together.unpredicted == (~known).sum()
 
 
 def test_what_cannot_be_is_said_at_once(case: tuple[Path, Path, Path], tmp_path: Path) -> None:
