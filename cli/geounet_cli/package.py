@@ -25,6 +25,10 @@ def package(
         list[Path] | None,
         typer.Option(help="Checkpoint of a stage that the run started from, repeatable."),
     ] = None,
+    average: Annotated[
+        str | None,
+        typer.Option(help="Model that the run started from: write the mean of both weights."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model file that exists.")
@@ -42,6 +46,7 @@ def package(
         machine=machine or f"{os.cpu_count()} CPU cores",
         margin=margin,
         before=before or (),
+        average=average,
         scene=scene,
         device=device,
     )

@@ -10,7 +10,7 @@ from geounet.errors import ConfigError
 from geounet.files import write_whole
 from geounet.jobs.calibrate import calibrated
 from geounet.jobs.plan import SegmentOptions
-from geounet.model.bundle import ModelBundle
+from geounet.model.bundle import ModelBundle, load_bundle
 from geounet.model.stac import stac_item
 from geounet.train.export import export
 
@@ -25,6 +25,8 @@ class PackageOptions:
     """Default context around a tile in pixels, where no scene is given to measure it with."""
     before: Sequence[Path] = ()
     """Checkpoints of the stages that the run started from, for the card."""
+    average: str | None = None
+    """Model that the run started from; the weights become the mean of both."""
     scene: str | None = None
     """A real scene to measure the margin curve with."""
     device: str = "auto"
@@ -48,7 +50,8 @@ def package(checkpoint: Path, out: Path, options: PackageOptions) -> tuple[Model
 
 def _measured(checkpoint: Path, out: Path, options: PackageOptions) -> ModelBundle:
     """Write the model file, with the margin curve if a scene is given to measure it with."""
-    said = (options.machine, options.margin, options.before)
+    average = load_bundle(options.average) if options.average else None
+    said = (options.machine, options.margin, options.before, average)
     if options.scene is None:
         return export(checkpoint, out, *said)
     # Measuring can fail, and then nothing stands under the final name.

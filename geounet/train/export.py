@@ -12,6 +12,7 @@ import psutil
 import torch
 from torch import nn
 
+from geounet.errors import ConfigError
 from geounet.model.bundle import ModelBundle, save_bundle
 from geounet.model.networks import build_network
 from geounet.model.radius import structural_radius
@@ -24,7 +25,12 @@ _ENCODER_CREDIT = "Encoder: EfficientNet-Lite0 trained on ImageNet (Apache-2.0)"
 
 
 def export(
-    checkpoint: Path, out: Path, machine: str, margin: int = 64, before: Sequence[Path] = ()
+    checkpoint: Path,
+    out: Path,
+    machine: str,
+    margin: int = 64,
+    before: Sequence[Path] = (),
+    average: ModelBundle | None = None,
 ) -> ModelBundle:
     """Write the averaged weights of a checkpoint as a float16 model file.
 
@@ -37,6 +43,12 @@ def export(
         machine: what the run was trained on, for the card.
         margin: default context around a tile, in pixels; rounded up to the stride.
         before: checkpoints of the stages that this run started from, for the card.
+        average: a model whose weights the run started from; the result is the mean of the two,
+            which mostly travels better than either (Wortsman et al. 2022, "Robust fine-tuning of
+            zero-shot models").
+
+    Raises:
+        ConfigError: ``average`` is another network than the checkpoint's.
     """
     content = read_checkpoint(checkpoint)
     config = build(TrainConfig, json.loads(content["config"]), "")
@@ -45,7 +57,7 @@ def export(
     network.load_state_dict(
         {
             key: value.half().float() if value.is_floating_point() else value
-            for key, value in content["average"].items()
+            for key, value in _weights(content["average"], average).items()
         }
     )
     network.eval()
@@ -61,36 +73,65 @@ def export(
         margin=round_up(max(margin, spec.shrink), spec.stride),
         bytes_per_pixel=bytes_per_pixel(network, len(spec.bands)),
         card={
-            **card([*map(read_checkpoint, before), content], machine),
+            **card([*map(read_checkpoint, before), content], machine, average),
             "accuracy_iou": checks,
         },
     )
     return save_bundle(out, spec, network.state_dict(), half=True)
 
 
-def card(stages: Sequence[Mapping[str, Any]], machine: str) -> dict[str, Any]:
+def _weights(
+    trained: Mapping[str, torch.Tensor], average: ModelBundle | None
+) -> Mapping[str, torch.Tensor]:
+    """The trained weights, or their mean with those of a model; counters stay the trained ones."""
+    if average is None:
+        return trained
+    other = average.tensors()
+    if {key: value.shape for key, value in other.items()} != {
+        key: value.shape for key, value in trained.items()
+    }:
+        raise ConfigError(
+            f"model {average.spec.name!r}: has other weights than the checkpoint;"
+            " average with the model that the run started from"
+        )
+    return {
+        key: (value + other[key]) / 2 if value.is_floating_point() else value
+        for key, value in trained.items()
+    }
+
+
+def card(
+    stages: Sequence[Mapping[str, Any]], machine: str, average: ModelBundle | None = None
+) -> dict[str, Any]:
     """Where the weights come from: data with shares and credits, seeds, steps, time.
 
     Args:
         stages: contents of the checkpoints of the run's stages, the exported one last.
         machine: what they were trained on.
+        average: the model that the weights were averaged with; its stages and credits come first.
     """
+    earlier = average.spec.card if average else {}
     configs = [build(TrainConfig, json.loads(stage["config"]), "") for stage in stages]
-    credit = {item.credit: None for config in configs for item in config.source if item.credit}
+    credit = dict.fromkeys(earlier.get("attribution", ()))
+    credit |= {item.credit: None for config in configs for item in config.source if item.credit}
     if any(config.network.pretrained == IMAGENET for config in configs):
         credit[_ENCODER_CREDIT] = None
     return {
         "stages": [
-            {
-                "shares": _shares(config),
-                "seed": config.fit.seed,
-                "rate": config.fit.rate,
-                "steps": stage["step"],
-                "hours": round(stage["seconds"] / 3600, 2),
-                "windows": f"{config.fit.batch} of {config.fit.window} px per step",
-            }
-            for config, stage in zip(configs, stages, strict=True)
+            *earlier.get("stages", ()),
+            *(
+                {
+                    "shares": _shares(config),
+                    "seed": config.fit.seed,
+                    "rate": config.fit.rate,
+                    "steps": stage["step"],
+                    "hours": round(stage["seconds"] / 3600, 2),
+                    "windows": f"{config.fit.batch} of {config.fit.window} px per step",
+                }
+                for config, stage in zip(configs, stages, strict=True)
+            ),
         ],
+        "averaged_with": f"{average.spec.name} {average.digest[:16]}" if average else None,
         "attribution": list(credit),
         "never_trained_on": [item.name for item in configs[-1].check],
         "machine": machine,

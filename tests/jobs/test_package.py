@@ -117,3 +117,24 @@ def test_the_item_is_valid(tmp_path: Path) -> None:
     core.validate()
     with pytest.raises(ValueError, match="tasks"):
         schema.MLModelProperties(**{**content["properties"], "mlm:tasks": ["guessing"]})
+
+
+def test_the_mean_with_the_model_that_a_run_started_from(tmp_path: Path) -> None:
+    options = PackageOptions("a test")
+    fit(config_for(tmp_path, steps=1), tmp_path / "one")
+    start, _ = package(tmp_path / "one" / CHECKPOINT, tmp_path / "one.safetensors", options)
+    config = config_for(tmp_path, steps=3)
+    network = replace(config.network, pretrained=str(tmp_path / "one.safetensors"))
+    fit(replace(config, network=network), tmp_path / "two")
+    checkpoint, out = tmp_path / "two" / CHECKPOINT, tmp_path / "mean.safetensors"
+    options = replace(options, average=str(tmp_path / "one.safetensors"))
+    mean, _ = package(checkpoint, out, options)
+    trained = read_checkpoint(checkpoint)["average"]
+    for key, value in mean.tensors().items():
+        if value.is_floating_point():
+            expected = (trained[key] + start.tensors()[key]) / 2
+            torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-4)
+    assert mean.spec.card["averaged_with"].endswith(start.digest[:16])
+    assert [stage["steps"] for stage in mean.spec.card["stages"]] == [1, 3]
+    with pytest.raises(ConfigError, match="average with the model"):
+        package(checkpoint, tmp_path / "x.safetensors", replace(options, average="landcover-rgb"))
