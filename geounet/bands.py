@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from geounet.errors import ConfigError
+from geounet.memory import cached_rows
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,19 @@ def normalise(
             f"{bands} bands do not match stretch ({len(stretch.low)}), mean ({len(mean)})"
             f" and std ({len(std)})"
         )
-    out: np.ndarray = data.astype(
-        np.float32 if _float32_suffices(data.dtype, stretch) else np.float64
-    )
-    column = (slice(None), None, None)
-    low = np.asarray(stretch.low, dtype=out.dtype)[column]
-    high = np.asarray(stretch.high, dtype=out.dtype)[column]
-    out -= low
-    out /= high - low
-    np.clip(out, 0.0, 1.0, out=out)
-    out -= np.asarray(mean, dtype=out.dtype)[column]
-    out /= np.asarray(std, dtype=out.dtype)[column]
-    out = out.astype(np.float32, copy=False)
+    dtype = np.float32 if _float32_suffices(data.dtype, stretch) else np.float64
+    out = np.empty(data.shape, dtype=np.float32)
+    for band, (low, high) in enumerate(zip(stretch.low, stretch.high, strict=True)):
+        start, width = dtype(low), dtype(high) - dtype(low)
+        middle, spread = dtype(mean[band]), dtype(std[band])
+        for part in cached_rows(*valid.shape):
+            own: np.ndarray = data[band, part].astype(dtype)
+            own -= start
+            own /= width
+            np.clip(own, 0.0, 1.0, out=own)
+            own -= middle
+            own /= spread
+            out[band, part] = own
     if data.dtype.kind == "f":
         out[np.isnan(out)] = 0.0
     if not valid.all():

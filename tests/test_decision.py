@@ -76,3 +76,16 @@ def test_thresholds_that_cannot_be_used(limits: dict[str, float], message: str) 
 def test_a_decision_without_as_many_thresholds_as_classes_is_refused() -> None:
     with pytest.raises(ConfigError, match="2 classes"):
         Decision((0, 1), (0, 1), (0.5,))
+
+
+def test_large_fields_are_decided_like_one_array() -> None:
+    """Work goes slice by slice; the oracle is one call each of argmax and max."""
+    rng = np.random.default_rng(0)
+    shares = (rng.integers(0, 9, (3, 300, 401)) / 8).astype(np.float32)
+    known = rng.random((300, 401)) < 0.9
+    decision = decision_for(LEGEND)
+    mask, confidence = decision.decide(shares, known)
+    expected = np.where(known, 2 * shares.argmax(axis=0), 255)
+    np.testing.assert_array_equal(mask, expected)
+    np.testing.assert_array_equal(decision.classes(shares, known), expected)
+    np.testing.assert_array_equal(confidence, np.rint(shares.max(axis=0) * 255))

@@ -12,7 +12,15 @@ from geounet.decision import check_thresholds
 from geounet.errors import ConfigError, SceneError
 from geounet.georef import Frame
 from geounet.jobs.extent import Extent, resolve_region
-from geounet.jobs.tiling import Ground, Margin, Merge, Sides, Tiling, choose_tiling
+from geounet.jobs.tiling import (
+    Ground,
+    Margin,
+    Merge,
+    Sides,
+    Tiling,
+    choose_tiling,
+    worthwhile_side,
+)
 from geounet.model.runtime import Hardware, resolve_hardware
 from geounet.model.spec import ModelSpec
 from geounet.raster.area import Area
@@ -206,7 +214,7 @@ def make_plan(
     hardware = hardware or hardware_for(options)
     budget = options.memory or min(4 << 30, psutil.virtual_memory().total // 4)
     pixel_bytes = int(spec.bytes_per_pixel * _WEIGHT[hardware.precision])
-    sides = Sides(options.tile_size, math.isqrt(budget // pixel_bytes))
+    sides = Sides(options.tile_size, math.isqrt(budget // pixel_bytes), worthwhile_side(spec))
     tiling = choose_tiling(ground, spec, options.margin, options.merge, sides)
     origin = covered.row, covered.col
     grid = TileGrid(covered.height, covered.width, tiling.core, tiling.margin, spec.stride, origin)

@@ -27,8 +27,8 @@ class Layers(NamedTuple):
 
     mask: np.ndarray
     """uint8 ``(height, width)``, class ids; 255 without data."""
-    confidence: np.ndarray
-    """uint8 ``(height, width)``: the class's probability times 255."""
+    confidence: np.ndarray | None = None
+    """uint8 ``(height, width)``: the class's probability times 255, if it is asked for."""
     shares: np.ndarray | None = None
     """``(classes, height, width)``, probabilities as they are stored, if they are asked for."""
 
@@ -71,6 +71,8 @@ class Work:
     decision: Decision
     storage: Storage | None = None
     """How probabilities are stored; None: they are not asked for."""
+    confident: bool = True
+    """Whether confidences are asked for: polygons have them, masks do not."""
     run: str | None = None
     """Names the job: workers keep its files open from batch to batch; None: they do not."""
 
@@ -81,7 +83,11 @@ class Work:
             probabilities: float ``(classes, height, width)``.
             known: bool ``(height, width)``, False without data.
         """
-        mask, confidence = self.decision.decide(probabilities, known)
+        confidence = None
+        if self.confident:
+            mask, confidence = self.decision.decide(probabilities, known)
+        else:
+            mask = self.decision.classes(probabilities, known)
         if self.storage is None:
             return Layers(mask, confidence)
         return Layers(mask, confidence, stored(probabilities, known, self.storage))
@@ -225,7 +231,7 @@ def _probabilities(work: Work, runtime: Runtime, patches: list[np.ndarray]) -> I
     """Class probabilities of patches, averaged over the symmetries that the user asks for."""
     if not patches:
         return ()
-    batch = np.stack(patches)
+    batch = patches[0][None] if len(patches) == 1 else np.stack(patches)
     first, *others = SYMMETRIES[work.plan.tta]
     mean: np.ndarray = first.undo(runtime.predict(np.ascontiguousarray(first.apply(batch))))
     if others:
@@ -239,7 +245,8 @@ def _probabilities(work: Work, runtime: Runtime, patches: list[np.ndarray]) -> I
 
 def _blank(work: Work, tile: Tile, window: Window | None) -> Piece:
     shape = (window.height, window.width) if window else (0, 0)
-    layers = Layers(np.full(shape, NODATA_ID, np.uint8), np.zeros(shape, np.uint8))
+    confidence = np.zeros(shape, np.uint8) if work.confident else None
+    layers = Layers(np.full(shape, NODATA_ID, np.uint8), confidence)
     if work.storage:
         nothing = np.zeros((len(work.decision.ids), *shape), np.float32)
         shares = stored(nothing, np.zeros(shape, dtype=bool), work.storage)

@@ -115,7 +115,7 @@ def segment_scene(
     storage = output.probabilities
     limits = options.limits(bundle.spec)
     decision = decision_for(bundle.spec.legend, polygons.mapping, limits)
-    work = Work(plan, bundle, decision, storage, run=secrets.token_hex(8))
+    work = Work(plan, bundle, decision, storage, output.polygons, run=secrets.token_hex(8))
     summaries: tuple[ClassSummary, ...] = ()
     notices: tuple[str, ...] = (scene.notice,) if scene.notice else ()
     folder, frame, legend = outputs.mask.parent, plan.frame, bundle.spec.legend
@@ -141,7 +141,7 @@ def segment_scene(
             writer.write_rows(layers.mask)
             if shares and layers.shares is not None:
                 shares.write_rows(layers.shares)
-            if maker:
+            if maker and layers.confidence is not None:
                 maker.push(layers.mask, layers.confidence)
         writer.finish()
         if shares:

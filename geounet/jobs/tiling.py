@@ -11,6 +11,8 @@ PROMISE = 1e-4
 """Share of pixels that the default margin may change against the exact one."""
 MAX_SIDE = 2560
 """Largest patch side in pixels: beyond it, larger tiles save little and delay the first rows."""
+_MIN_WORTHWHILE = 1024
+_SIDES_PER_REACH = 32
 
 Margin = int | Literal["auto", "exact"]
 """Context around a core in working pixels; ``exact``: the network's receptive radius."""
@@ -45,12 +47,23 @@ class Sides:
     """By the user, margins included; None: by memory."""
     affordable: int
     """What the memory budget allows."""
+    worthwhile: int = MAX_SIDE
+    """Beyond it, larger patches save next to nothing."""
 
     def largest(self, least: int, stride: int) -> int:
         """The largest side to use, if ``least`` is needed for a core to be left."""
         if self.chosen is not None:
             return round_up(self.chosen, stride)
-        return max(least, min(MAX_SIDE, self.affordable) // stride * stride)
+        return max(least, min(self.worthwhile, self.affordable) // stride * stride)
+
+
+def worthwhile_side(spec: ModelSpec) -> int:
+    """The side beyond which larger patches only take memory.
+
+    With exact margins of a 32nd of the side, one pixel in seven is computed twice; margins are
+    mostly smaller.
+    """
+    return min(MAX_SIDE, max(_MIN_WORTHWHILE, _SIDES_PER_REACH * spec.reach))
 
 
 @dataclass(frozen=True)
