@@ -180,7 +180,8 @@ def test_an_accelerator_hardly_waits(
     runtimes._runtimes.clear()
     ratio = median(whole) / (0.02 * len(plan.grid))
     record(
-        f"Stand-in network, patches of {side} px: whole run over {len(plan.grid)} patches x 20 ms, aim 1.1",
+        f"Stand-in network, patches of {side} px: whole run over {len(plan.grid)}"
+        " patches x 20 ms, aim 1.1",
         ratio, limit,
     )  # fmt: skip
     assert ratio <= limit
