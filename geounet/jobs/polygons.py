@@ -19,6 +19,9 @@ from geounet.vector.precompile import CleaningRules, Precompiler
 from geounet.vector.spool import PolygonBatch, PolygonSpool
 from geounet.vector.write import write_polygons
 
+RELEASE_ROWS = 1024
+"""Rows between two releases of freed memory, which is soon asked for again, page by page."""
+
 
 def cleaning_rules(options: PolygonOptions, georef: Georef, step: float = 1.0) -> CleaningRules:
     """What the user chose, in pixels.
@@ -99,6 +102,7 @@ class PolygonMaker:
         self._cleaner = rules.cleaner(folder)
         self._spiller = ThreadPoolExecutor(1)
         self._spilling: Future[None] | None = None
+        self._released = 0
         self._spool = PolygonSpool(
             folder,
             self._legend,
@@ -115,7 +119,9 @@ class PolygonMaker:
             ids = bytearray(np.ascontiguousarray(mask)).translate(self._lookup)
             mask = np.frombuffer(ids, np.uint8).reshape(mask.shape)
         self._hand_over(self._cleaner.push(self._polygonizer.push(mask, confidence)))
-        release()
+        if self._polygonizer.rows - self._released >= RELEASE_ROWS:
+            release()
+            self._released = self._polygonizer.rows
 
     def finish(self) -> None:
         """No more rows will come."""

@@ -54,6 +54,8 @@ class Format:
     """Extensions of files that belong to the main one."""
     stale: tuple[str, ...] = ()
     """Name endings of files of an earlier result that would damage or belie the new one."""
+    threads: int = 1
+    """Files written at once."""
 
 
 def _write_ogr(path: Path, polygons: PolygonLayer, driver: str, **options: Any) -> None:
@@ -216,7 +218,7 @@ FORMATS: dict[FormatName, Format] = {
         _write_gpkg, _count_gpkg, per_class=False, stale=(".gpkg-wal", ".gpkg-shm", ".gpkg-journal")
     ),
     "fgb": Format(_write_fgb, _count_ogr),
-    "parquet": Format(_write_parquet, _count_parquet),
+    "parquet": Format(_write_parquet, _count_parquet, threads=2),
     "shp": Format(
         _write_shp, _count_ogr, sidecars=SHP_SIDECARS,
         stale=(".qix", ".sbn", ".sbx", ".idm", ".ind", ".qpj", ".shp.xml"),

@@ -53,6 +53,19 @@ def measure_polygons(polygons: Polygons, georef: Georef) -> tuple[np.ndarray, np
     if not len(polygons):
         return np.zeros(0), np.zeros(0)
     offsets = polygons.ring_offsets
+    if georef.surface == "ellipsoid":
+        areas, lengths = _in_portions(polygons, georef)
+    else:
+        a, b, _, d, e, _ = georef.transform if georef.surface == "plane" else (1, 0, 0, 0, 1, 0)
+        unit = georef.unit if georef.surface == "plane" else 1.0
+        linear = np.array([[a, b], [d, e]], dtype=np.float64) * unit / polygons.scale
+        areas, lengths = _on_lattice(polygons.points, offsets, linear)
+    return _sums(areas, lengths, polygons.polygon_offsets)
+
+
+def _in_portions(polygons: Polygons, georef: Georef) -> tuple[np.ndarray, np.ndarray]:
+    """Signed area and length of each ring, from coordinates of some rings at a time."""
+    offsets = polygons.ring_offsets
     rings = len(offsets) - 1
     areas, lengths = np.empty(rings), np.empty(rings)
     begin = 0
@@ -64,7 +77,28 @@ def measure_polygons(polygons: Polygons, georef: Georef) -> tuple[np.ndarray, np
             part.coordinates(georef.transform), own, georef
         )
         begin = end
-    return _sums(areas, lengths, polygons.polygon_offsets)
+    return areas, lengths
+
+
+@kernel
+def _on_lattice(
+    points: np.ndarray, offsets: np.ndarray, linear: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Area on the lattice, exact, times the determinant of ``linear`` (2, 2); and length."""
+    rings = len(offsets) - 1
+    areas, lengths = np.empty(rings), np.empty(rings)
+    determinant = linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0]
+    for ring in range(rings):
+        double, length = 0, 0.0
+        for i in range(offsets[ring], offsets[ring + 1] - 1):
+            x, y = np.int64(points[i, 0]), np.int64(points[i, 1])
+            dx, dy = points[i + 1, 0] - x, points[i + 1, 1] - y
+            double += x * dy - y * dx
+            east = linear[0, 0] * dx + linear[0, 1] * dy
+            north = linear[1, 0] * dx + linear[1, 1] * dy
+            length += math.sqrt(east * east + north * north)
+        areas[ring], lengths[ring] = double * determinant / 2, length
+    return areas, lengths
 
 
 def _measure_rings(

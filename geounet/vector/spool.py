@@ -26,7 +26,7 @@ from geounet.vector.wkb import offsets_of
 GEOMETRY = "geometry"
 """Name of the geometry column on its way to the files."""
 
-FLUSH_BYTES = 16 * 2**20
+FLUSH_BYTES = 8 * 2**20
 """Pending geometry of all classes that is written out as record batches."""
 
 

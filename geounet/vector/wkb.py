@@ -4,6 +4,8 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
+from geounet.vector.compiled import kernel
+
 POLYGON_HEAD = 9
 """Bytes before the first ring: byte order, type, number of rings; a ring begins with its count."""
 
@@ -31,8 +33,7 @@ def offsets_of(wkb: pa.Array) -> np.ndarray:
 def bounds_of(wkb: pa.Array) -> np.ndarray:
     """Bounding boxes of polygons, float64 ``(n, 4)``: least x, least y, largest x, largest y.
 
-    Shells are read in place, without building geometries. Their coordinates begin at any byte, so
-    that the buffer is seen as eight arrays of numbers, one for each remainder modulo eight.
+    Shells are read in place, without building geometries.
 
     Args:
         wkb: binary array of little-endian polygons, none empty.
@@ -41,21 +42,26 @@ def bounds_of(wkb: pa.Array) -> np.ndarray:
     if not len(wkb):
         return result
     data = np.frombuffer(wkb.buffers()[2], dtype=np.uint8)
-    heads = offsets_of(wkb)[:-1] + POLYGON_HEAD
-    counts = data[heads[:, None] + np.arange(4)].view("<u4")[:, 0].astype(np.int64)
-    firsts = heads + 4
-    for remainder in range(8):
-        own = np.flatnonzero(firsts % 8 == remainder)
-        if not len(own):
-            continue
-        numbers = np.frombuffer(
-            data, dtype="<f8", offset=remainder, count=(len(data) - remainder) // 8
-        )
-        begins = np.cumsum(counts[own]) - counts[own]
-        at = np.repeat(firsts[own] // 8 - 2 * begins, counts[own])
-        at += 2 * np.arange(len(at))
-        for axis in (0, 1):
-            values = numbers[at + axis]
-            result[own, axis] = np.minimum.reduceat(values, begins)
-            result[own, axis + 2] = np.maximum.reduceat(values, begins)
+    shell_bounds(data, offsets_of(wkb)[:-1] + POLYGON_HEAD, result)
     return result
+
+
+@kernel
+def shell_bounds(data: np.ndarray, heads: np.ndarray, result: np.ndarray) -> None:
+    """Fill ``result``, float64 ``(n, 4)``, from the rings that begin at the bytes ``heads``."""
+    pair = np.empty(2, np.float64)  # numbers begin at any byte
+    pair_bytes = pair.view(np.uint8)
+    for k in range(heads.size):
+        at = heads[k]
+        count = np.int64(0)
+        for byte in range(4):
+            count |= np.int64(data[at + byte]) << (8 * byte)
+        at += 4
+        left, bottom, right, top = np.inf, np.inf, -np.inf, -np.inf
+        for _ in range(count):
+            for byte in range(16):
+                pair_bytes[byte] = data[at + byte]
+            left, right = min(left, pair[0]), max(right, pair[0])
+            bottom, top = min(bottom, pair[1]), max(top, pair[1])
+            at += 16
+        result[k, 0], result[k, 1], result[k, 2], result[k, 3] = left, bottom, right, top

@@ -8,6 +8,7 @@ stays behind, and nothing else does, until the next run.
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,10 @@ def write_polygons(
     jobs = [job for name in check_formats(formats) for job in _jobs(stem, name, layers)]
     spool.finish()
     with scratch_folder(folder, "write") as staging, _disk_errors_named(folder):
-        for job in jobs:
-            _write_verified(job, staging, folder)
+        for name in dict.fromkeys(job.name for job in jobs):
+            own = [job for job in jobs if job.name == name]
+            with ThreadPoolExecutor(FORMATS[name].threads) as executor:
+                list(executor.map(lambda job: _write_verified(job, staging, folder), own))
         side_files = _write_styles(jobs, staging) if styles else []
         for path in staging.iterdir():
             _sync(path)
