@@ -19,8 +19,11 @@ from geounet.vector.precompile import CleaningRules, Precompiler
 from geounet.vector.spool import PolygonBatch, PolygonSpool
 from geounet.vector.write import write_polygons
 
-RELEASE_ROWS = 1024
-"""Rows between two releases of freed memory, which is soon asked for again, page by page."""
+SLICE = 256
+"""Rows traced at once; more would need more memory and save no time."""
+
+RELEASE_PIXELS = 10_000_000
+"""Pixels between two releases of freed memory, which is soon asked for again, page by page."""
 
 
 def cleaning_rules(options: PolygonOptions, georef: Georef, step: float = 1.0) -> CleaningRules:
@@ -118,10 +121,13 @@ class PolygonMaker:
             # Five times as fast as indexing, which takes as long as following the outlines.
             ids = bytearray(np.ascontiguousarray(mask)).translate(self._lookup)
             mask = np.frombuffer(ids, np.uint8).reshape(mask.shape)
-        self._hand_over(self._cleaner.push(self._polygonizer.push(mask, confidence)))
-        if self._polygonizer.rows - self._released >= RELEASE_ROWS:
-            release()
-            self._released = self._polygonizer.rows
+        for top in range(0, len(mask), SLICE):
+            rows = slice(top, top + SLICE)
+            known = None if confidence is None else confidence[rows]
+            self._hand_over(self._cleaner.push(self._polygonizer.push(mask[rows], known)))
+            if (self._polygonizer.rows - self._released) * mask.shape[1] >= RELEASE_PIXELS:
+                release()
+                self._released = self._polygonizer.rows
 
     def finish(self) -> None:
         """No more rows will come."""

@@ -1,4 +1,4 @@
-"""Peak memory of the whole job: a scene of 400 megapixels against one of 17."""
+"""Peak memory of the whole job with torch: a scene of 400 megapixels against one of 17."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def peak_mb(scene: Path, model: Path, *words: str) -> int:
     """Peak resident memory of one run of the command, in MB."""
     command = [
         sys.executable, "-m", "geounet_cli.app", "segment", str(scene), "-m", str(model), "-q",
-        "--overwrite", "--tile-size", "1024", *words,
+        "--overwrite", "--tile-size", "1024", "--runtime", "torch", *words,
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True
