@@ -18,13 +18,13 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 """
 RAW = ("-f", "parquet", "--simplify", "0", "--min-area", "0", "--no-square")
 CASES = {
-    "mask": ("--no-polygons",),
-    # The land of this scene is one polygon of eight million vertices.
-    "raw polygons": RAW,
-    "clean polygons": ("-f", "parquet"),
+    "mask": (("--no-polygons",), 300),
+    "clean polygons": (("-f", "parquet"), 300),
+    # The land of this scene is one polygon of eight million vertices, and its binary is held three
+    # times while GeoParquet is written.
+    "raw polygons": (RAW, 500),
 }
-LIMIT = 300
-"""MB that the large scene may take more than the small one."""
+"""Options, and how many MB more the large scene may take."""
 
 
 def write_large(path: Path, size: int) -> Path:
@@ -59,9 +59,9 @@ def peak_mb(scene: Path, model: Path, *words: str) -> int:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("case", CASES)
 def test_memory_does_not_follow_the_scene(tmp_path: Path, case: str) -> None:
-    words = CASES[case]
+    words, limit = CASES[case]
     model = brightness_model(tmp_path / "m.safetensors")
     small = peak_mb(write_large(tmp_path / "small.tif", 4096), model, *words)
     large = peak_mb(write_large(tmp_path / "large.tif", 20_000), model, *words)
     print(f"\n{case}: 4096 px {small} MB, 20000 px {large} MB")
-    assert large - small <= LIMIT
+    assert large - small <= limit
