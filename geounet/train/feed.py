@@ -73,5 +73,8 @@ class Feed:
             batch_size=None,
             sampler=range(first, end),
             num_workers=self.workers,
+            # Forking a process whose libraries run threads of their own (Dask's, OpenVINO's) may
+            # crash it.
+            multiprocessing_context="spawn",
         )
         return iter(loader)
