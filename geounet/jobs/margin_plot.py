@@ -1,10 +1,9 @@
 """Draw what a margin costs in exactness."""
 
 import io
-import os
 from pathlib import Path
 
-from geounet.errors import OutputError
+from geounet.files import write_whole
 from geounet.jobs.tiling import PROMISE
 from geounet.model.spec import ModelSpec
 
@@ -46,14 +45,5 @@ def draw_margin_curve(path: Path, spec: ModelSpec) -> bool:
     axes.legend()
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with hidden.open("wb") as stream:
-            stream.write(picture.getvalue())
-            stream.flush()
-            os.fsync(stream.fileno())
-        hidden.replace(path)
-    except OSError as error:
-        hidden.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    write_whole(path, picture.getvalue())
     return True

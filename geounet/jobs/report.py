@@ -64,3 +64,13 @@ class Listener:
     """Called with the scene's finished and total steps."""
     finished: Callable[[Report], None] = lambda report: None
     """Called when a scene is done, skipped or failed."""
+
+
+def reported(scene: str, job: Callable[[], Report], listener: Listener) -> Report:
+    """What became of a scene, told to the listener too; an error of geounet's becomes a report."""
+    try:
+        report = job()
+    except GeounetError as error:
+        report = Report(scene, error=error)
+    listener.finished(report)
+    return report

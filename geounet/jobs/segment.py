@@ -10,12 +10,12 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geounet import __version__
 from geounet.decision import decision_for
-from geounet.errors import GeounetError
 from geounet.jobs.execute import on_a_worker, windowed
 from geounet.jobs.merge import assembler_for
 from geounet.jobs.options import ClassSummary, OutputOptions, polygon_options
@@ -32,7 +32,7 @@ from geounet.jobs.outputs import (
 )
 from geounet.jobs.plan import SegmentOptions, hardware_for, make_plan
 from geounet.jobs.predict import Layers, Work, predict_batch
-from geounet.jobs.report import COMPILING, Listener, Report
+from geounet.jobs.report import COMPILING, Listener, Report, reported
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Hardware
 from geounet.raster.handles import close_handles
@@ -72,15 +72,14 @@ def segment_scenes(
     names = polygon_options(bundle.spec.legend, output).chosen_legend
     planned = [plan_outputs(scene, names, output) for scene in scenes]
     check_outputs(scenes, planned)
-    reports = []
-    for scene, outputs in zip(scenes, planned, strict=True):
-        try:
-            report = segment_scene(scene, outputs, bundle, client, options, output, listener)
-        except GeounetError as error:
-            report = Report(scene, error=error)
-        listener.finished(report)
-        reports.append(report)
-    return reports
+    return [
+        reported(
+            scene,
+            partial(segment_scene, scene, outputs, bundle, client, options, output, listener),
+            listener,
+        )
+        for scene, outputs in zip(scenes, planned, strict=True)
+    ]
 
 
 def segment_scene(

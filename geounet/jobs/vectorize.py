@@ -5,14 +5,15 @@ and where it stands the rest is complete.
 """
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from geounet import __version__
-from geounet.errors import ConfigError, GeounetError, OutputError
+from geounet.errors import ConfigError
+from geounet.files import write_whole
 from geounet.jobs.options import OutputOptions, PolygonOptions, polygon_options
 from geounet.jobs.outputs import (
     RUN_TAG,
@@ -24,7 +25,7 @@ from geounet.jobs.outputs import (
     prepare_folder,
     vector_paths,
 )
-from geounet.jobs.report import COMPILING, Listener, Report
+from geounet.jobs.report import COMPILING, Listener, Report, reported
 from geounet.raster.classes import STRIP, ClassMask, class_rows, describe_mask
 from geounet.raster.scene import Scene
 
@@ -101,15 +102,10 @@ def vectorize_masks(
     listener = listener or Listener()
     records = [_record_path(mask, output) for mask in masks]
     check_outputs(masks, [Outputs(record) for record in records])
-    reports = []
-    for mask in masks:
-        try:
-            report = vectorize_mask(mask, options, output, listener)
-        except GeounetError as error:
-            report = Report(mask, error=error)
-        listener.finished(report)
-        reports.append(report)
-    return reports
+    return [
+        reported(mask, partial(vectorize_mask, mask, options, output, listener), listener)
+        for mask in masks
+    ]
 
 
 def vectorize_mask(
@@ -168,7 +164,6 @@ def _modified(uri: str) -> int | None:
 
 
 def _write_record(path: Path, identity: str, mask: ClassMask, outputs: Outputs) -> None:
-    """Write the record under a hidden name, then give it its own."""
     facts = {
         RUN_TAG: identity,
         "GEOUNET_VERSION": __version__,
@@ -177,15 +172,4 @@ def _write_record(path: Path, identity: str, mask: ClassMask, outputs: Outputs) 
         "values": mask.values,
         "files": [item.name for item in outputs.vectors],
     }
-    hidden = path.with_name(f".{path.stem}.{os.getpid()}.json")
-    try:
-        with hidden.open("w", encoding="utf-8", newline="\n") as stream:
-            json.dump(facts, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        hidden.replace(path)
-    except OSError as error:
-        hidden.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror}); choose another folder with -o"
-        ) from error
+    write_whole(path, json.dumps(facts, indent=1).encode())

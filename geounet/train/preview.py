@@ -1,12 +1,11 @@
 """A contact sheet of what a run is trained on: augmented windows, their labels, their weights."""
 
-import os
-import secrets
+import io
 from pathlib import Path
 
 import numpy as np
 
-from geounet.errors import OutputError
+from geounet.files import write_whole
 from geounet.legend import Legend
 from geounet.train.config import TrainConfig
 from geounet.train.samples import Batch, Sampler, load_pools
@@ -35,6 +34,8 @@ def contact_sheet(config: TrainConfig, out: Path) -> int:
     Raises:
         OutputError: the picture cannot be written.
     """
+    from matplotlib.image import imsave
+
     sampler = Sampler(config, load_pools(config))
     columns = []
     for step in range(-(-WINDOWS // config.fit.batch)):
@@ -49,7 +50,9 @@ def contact_sheet(config: TrainConfig, out: Path) -> int:
         row, col = divmod(number, _ACROSS)
         top, left = row * (height + 2 * _GAP), col * (width + _GAP)
         sheet[top : top + height, left : left + width] = column
-    _write(sheet, out)
+    picture = io.BytesIO()
+    imsave(picture, sheet, format="png")
+    write_whole(out, picture.getvalue())
     return len(columns)
 
 
@@ -80,19 +83,3 @@ def _colours(legend: Legend) -> np.ndarray:
         dim = 1.0 if len(colours) == 1 else 0.5
         table[value] = np.rint(np.mean(colours, axis=0) * dim)
     return table
-
-
-def _write(sheet: np.ndarray, out: Path) -> None:
-    from matplotlib.image import imsave
-
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream:
-            imsave(stream, sheet, format="png")
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(out)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
