@@ -1,12 +1,17 @@
 """ONNX Runtime and OpenVINO: the converted model on the CPU, without torch in the process."""
 
 import threading
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geounet.errors import ModelError
 from geounet.model.bundle import ModelBundle
 from geounet.model.convert import onnx_file
+
+if TYPE_CHECKING:
+    import openvino
 
 
 class OnnxRuntime:
@@ -52,13 +57,11 @@ class OpenvinoRuntime:
         Raises:
             ModelError: the network cannot be expressed as ONNX.
         """
-        import openvino
-
         hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
         self._lock = threading.Lock()
         path = onnx_file(bundle)
         try:
-            core = openvino.Core()
+            core = openvino_core()
             compiled = core.compile_model(
                 core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": hint}
             )
@@ -72,6 +75,27 @@ class OpenvinoRuntime:
             # One patch at a time: activations of several fit less well into the processor's cache.
             done = [self._request.infer([patches[i : i + 1]])[0] for i in range(len(patches))]
         return done[0] if len(done) == 1 else np.concatenate(done)
+
+
+@cache
+def _core() -> "openvino.Core":
+    import openvino
+
+    return openvino.Core()
+
+
+_making_core = threading.Lock()
+
+
+def openvino_core() -> "openvino.Core":
+    """The process's one OpenVINO, which lives as long as the process.
+
+    On processors with matrix tiles (AMX) OpenVINO gives the thread that makes it a stack for
+    signals, and frees that stack in whichever thread it ends: the next signal to the first thread,
+    Ctrl-C or the end of a child, would then end the process.
+    """
+    with _making_core:
+        return _core()
 
 
 def _unusable(bundle: ModelBundle, error: Exception) -> ModelError:

@@ -138,9 +138,9 @@ def _native_precision(device: str, engine: str) -> str:
     if engine == "onnx":
         return "float32"
     if engine == "openvino":
-        import openvino
+        from geounet.model.graph_runtime import openvino_core
 
-        native = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        native = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return "bfloat16" if native else "float32"
     import torch
 

@@ -2,6 +2,9 @@
 
 import hashlib
 import importlib.util
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +160,31 @@ def test_a_network_bound_to_one_size_stays_with_torch(
     with pytest.raises(ModelError, match=r"another patch size.*--runtime torch"):
         onnx_file(bundle)
     assert isinstance(loaded_network(bundle), SizeBound)
+
+
+SIGNALLED = """
+import gc, os, signal, sys, threading
+from pathlib import Path
+from geounet.model.bundle import load_bundle
+from geounet.model.graph_runtime import OpenvinoRuntime
+
+runtimes = [OpenvinoRuntime(load_bundle(sys.argv[1]), "float32")]
+thread = threading.Thread(target=lambda: (runtimes.clear(), gc.collect()))
+thread.start()
+thread.join()
+received = []
+signal.signal(signal.SIGUSR1, lambda *_: received.append(True))
+os.kill(os.getpid(), signal.SIGUSR1)
+print(received)
+"""
+
+
+@needs["openvino"]
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs signals of Unix")
+def test_a_signal_after_a_runtime_was_dropped_by_another_thread(tmp_path: Path) -> None:
+    model = brightness_model(tmp_path / "m.safetensors")
+    found = subprocess.run([sys.executable, "-c", SIGNALLED, model], capture_output=True, text=True)
+    assert (found.returncode, found.stdout.strip()) == (0, "[True]"), found.stderr
 
 
 def test_choice_of_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
