@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from geounet_cli import running
+
 
 def calibrate(
     model: Annotated[str, typer.Argument(help="A shipped model's name or a .safetensors file.")],
     scene: Annotated[str, typer.Argument(help="A real scene of at least a few megapixels.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write.")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: running.Device = "auto",
+    precision: running.Precision = "auto",
 ) -> None:
     """Measure margin against exactness, store the smallest margin that keeps the promise, and plot
     the curve beside the model.

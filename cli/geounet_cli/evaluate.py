@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geounet_cli import results, running
+
 if TYPE_CHECKING:
     from geounet.jobs.truth import Truth
 
 _LABELS = "What the labels mean"
 _MEASURE = "What is measured"
-_RUN = "How the model runs"
 _TUNE = "Thresholds"
 
 
@@ -97,26 +98,19 @@ def evaluate(
             metavar="M2", min=0, rich_help_panel=_MEASURE, help="Leave out objects below this size."
         ),
     ] = 0.0,
-    device: Annotated[
-        str, typer.Option(rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:N or mps.")
-    ] = "auto",
-    resolution: Annotated[
-        str, typer.Option(rich_help_panel=_RUN, help="Working resolution: model, scene, or metres.")
-    ] = "model",
-    margin: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|exact|N", rich_help_panel=_RUN, help="Context around a tile's core."
-        ),
-    ] = "auto",
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CLASS=P",
-            rich_help_panel=_RUN,
-            help="Probability from which a pixel is called CLASS, repeatable; as for segment.",
-        ),
-    ] = None,
+    bidx: running.Bidx = None,
+    resolution: running.Resolution = "model",
+    threshold: running.Thresholds = None,
+    tile_size: running.TileSize = None,
+    margin: running.Margin = "auto",
+    merge: running.Merging = None,
+    tta: running.Symmetries = None,
+    device: running.Device = "auto",
+    precision: running.Precision = "auto",
+    runtime: running.Library = "auto",
+    memory: running.Memory = None,
+    workers: running.Workers = None,
+    dask: running.Scheduler = None,
     thresholds: Annotated[
         bool,
         typer.Option(
@@ -139,7 +133,7 @@ def evaluate(
             "--overwrite", rich_help_panel=_TUNE, help="Replace a model file that exists."
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    quiet: results.Quiet = False,
 ) -> None:
     """Measure a mask, or a model on a scene, against labels."""
     from geounet.jobs.evaluate import (
@@ -152,7 +146,9 @@ def evaluate(
     from geounet.jobs.execute import dask_client
     from geounet.jobs.plan import SegmentOptions
     from geounet.jobs.thresholds import check_copy, save_thresholds
+    from geounet.jobs.tiling import Merge
     from geounet.model.bundle import load_bundle
+    from geounet.symmetry import Tta
     from geounet_cli import parse
     from geounet_cli.progress import console_listener
     from geounet_cli.scores import print_scores
@@ -176,15 +172,22 @@ def evaluate(
         result = evaluate_mask(scene, what, options, picture, dict(parse.value_names(name or [])))
     else:
         choices = SegmentOptions(
-            device=device,
-            resolution=parse.resolution(resolution),
+            bidx=parse.bands(bidx),
+            tile_size=tile_size,
             margin=parse.margin(margin),
+            merge=parse.choice(merge, Merge, "--merge"),
+            tta=parse.choice(tta, Tta, "--tta"),
+            resolution=parse.resolution(resolution),
+            device=device,
+            precision=precision,
+            runtime=runtime,
+            memory=parse.size(memory),
             thresholds=parse.thresholds(threshold or []),
         )
         bundle = load_bundle(model)
         if save:
             check_copy(save, bundle, overwrite)
-        with console_listener(quiet) as listener, dask_client() as client:
+        with console_listener(quiet) as listener, dask_client(dask, workers) as client:
             run = ModelRun(bundle, client, choices, listener, thresholds)
             result = evaluate_model(scene, run, what, options, picture)
     if output:

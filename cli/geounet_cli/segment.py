@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from geounet_cli import results
+from geounet_cli import results, running
 
-_WHAT = "What to segment"
-_RUN = "Speed and memory"
+_WHERE = "What to segment"
 
 
 def segment(
@@ -18,51 +17,28 @@ def segment(
     model: Annotated[
         str, typer.Option("-m", "--model", help="A shipped model's name or a .safetensors file.")
     ] = "landcover-rgb",
-    bidx: Annotated[
-        str | None,
-        typer.Option(
-            "-b",
-            "--bidx",
-            metavar="N,N,N",
-            rich_help_panel=_WHAT,
-            help="1-based bands for the model's inputs, such as 4,3,2.",
-        ),
-    ] = None,
-    resolution: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_WHAT,
-            help="Ground sample distance to work at: model, scene, or metres.",
-        ),
-    ] = "model",
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CLASS=P",
-            rich_help_panel=_WHAT,
-            help="Probability from which a pixel is called CLASS, repeatable; none: the likeliest."
-            " Default: the model's own.",
-        ),
-    ] = None,
+    bidx: running.Bidx = None,
+    resolution: running.Resolution = "model",
+    threshold: running.Thresholds = None,
     bbox: Annotated[
         str | None,
         typer.Option(
             metavar="W,S,E,N",
-            rich_help_panel=_WHAT,
+            rich_help_panel=_WHERE,
             help="This part only, in the scene's CRS or in that of --bbox-crs.",
         ),
     ] = None,
     bbox_crs: Annotated[
         str | None,
         typer.Option(
-            metavar="CRS", rich_help_panel=_WHAT, help="CRS of --bbox, such as EPSG:4326."
+            metavar="CRS", rich_help_panel=_WHERE, help="CRS of --bbox, such as EPSG:4326."
         ),
     ] = None,
     aoi: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            rich_help_panel=_WHAT,
+            rich_help_panel=_WHERE,
             help="Polygons in any CRS: pixels outside get no data.",
         ),
     ] = None,
@@ -90,66 +66,16 @@ def segment(
         typer.Option("--no-polygons", rich_help_panel=results.WRITE, help="Write the mask only."),
     ] = False,
     overwrite: results.Overwrite = False,
-    tile_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, rich_help_panel=_RUN, help="Side of a tile in pixels, margins included."
-        ),
-    ] = None,
-    margin: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|exact|N",
-            rich_help_panel=_RUN,
-            help="Context around a tile's core, in pixels.",
-        ),
-    ] = "auto",
-    merge: Annotated[
-        str | None,
-        typer.Option(
-            metavar="crop|blend",
-            rich_help_panel=_RUN,
-            help="One owner per pixel, or overlaps weighted together."
-            " Default: crop; blend for networks that pool globally.",
-        ),
-    ] = None,
-    tta: Annotated[
-        str | None,
-        typer.Option(
-            metavar="flips|d4",
-            rich_help_panel=_RUN,
-            help="Average over 4 reflections or all 8 symmetries: 4 or 8 times the work.",
-        ),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(rich_help_panel=_RUN, help="auto, cpu, cuda, cuda:N or mps.")
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option(rich_help_panel=_RUN, help="auto, float32, bfloat16 or float16.")
-    ] = "auto",
-    runtime: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|torch|onnx|openvino",
-            rich_help_panel=_RUN,
-            help="Library that computes the network; auto: the fastest installed.",
-        ),
-    ] = "auto",
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            rich_help_panel=_RUN,
-            help="Budget of the network's forward pass, such as 2GB.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_RUN, help="Threads of the local job.")
-    ] = None,
-    dask: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", rich_help_panel=_RUN, help="A running Dask scheduler."),
-    ] = None,
+    tile_size: running.TileSize = None,
+    margin: running.Margin = "auto",
+    merge: running.Merging = None,
+    tta: running.Symmetries = None,
+    device: running.Device = "auto",
+    precision: running.Precision = "auto",
+    runtime: running.Library = "auto",
+    memory: running.Memory = None,
+    workers: running.Workers = None,
+    dask: running.Scheduler = None,
     verbose: results.Verbose = False,
     quiet: results.Quiet = False,
 ) -> None:

@@ -178,6 +178,20 @@ def test_the_command_measures_a_model(tmp_path: Path) -> None:
     assert wrong.exit_code == 2
 
 
+def test_the_command_runs_the_model_as_segment_does(tmp_path: Path) -> None:
+    """Bands in another order, small tiles and averaged symmetries reach the model."""
+    truth = blocks(HEIGHT, WIDTH, 2)[1]
+    scene = write_scene(tmp_path / "s.tif", painted(truth)[::-1])
+    labels = write_scene(tmp_path / "truth.tif", truth[None])
+    model = brightness_model(tmp_path / "m.safetensors")
+    command = [
+        "evaluate", str(scene), str(labels), "-m", str(model), "--device", "cpu", "--tile-size",
+        "64", "--tta", "flips", "--runtime", "torch", "--labels", "0=land,1=building,2=water",
+    ]  # fmt: skip
+    assert "mean IoU 1.000" not in CliRunner().invoke(app, command).output
+    assert "mean IoU 1.000" in CliRunner().invoke(app, [*command, "-b", "3,2,1"]).output
+
+
 @pytest.mark.real
 def test_drone_scene_polygons_equal_the_mask_made_of_them() -> None:
     data = Path(__file__).parents[3] / "shared" / "data" / "oam"
