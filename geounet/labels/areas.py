@@ -39,16 +39,23 @@ class Areas:
 
     def burn(self, window: Window, background: int) -> np.ndarray:
         """Codes of a window of the scene: uint8 ``(height, width)``."""
+        return self._burn(window, self.codes, background)
+
+    def numbers(self, window: Window) -> np.ndarray:
+        """Which polygon a pixel belongs to: int32 ``(height, width)``, from 1 on, 0 for none."""
+        return self._burn(window, np.arange(1, len(self.codes) + 1, dtype=np.int32), 0)
+
+    def _burn(self, window: Window, values: np.ndarray, background: int) -> np.ndarray:
         box = shapely.box(window.col, window.row, window.col_end, window.row_end)
         near = np.sort(self.tree.query(box))
         if not near.size:
-            return np.full((window.height, window.width), background, np.uint8)
+            return np.full((window.height, window.width), background, values.dtype)
         result: np.ndarray = rasterize(
-            zip(self.shapes[near], self.codes[near].tolist(), strict=True),
+            zip(self.shapes[near], values[near].tolist(), strict=True),
             out_shape=(window.height, window.width),
             fill=background,
             transform=Affine.translation(window.col, window.row),
-            dtype="uint8",
+            dtype=values.dtype.name,
         )
         return result
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +19,12 @@ from rasterio.windows import Window as RasterioWindow
 from geounet.errors import LabelError
 from geounet.labels.areas import Areas, read_areas
 from geounet.labels.coding import IGNORED, LabelCoding
+from geounet.memory import cached_rows
 from geounet.raster.scene import Scene, describe, open_scene
 from geounet.tiles import Window
 
 _SAME = 1e-3  # pixels; grids whose corners differ by less are one grid
+_NOWHERE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _RASTERS = (".tif", ".tiff")
 
 
@@ -79,27 +82,70 @@ class Labels:
         return codes
 
 
-@contextmanager
-def open_labels(files: LabelFiles, scene: Scene, coding: LabelCoding) -> Iterator[Labels]:
-    """Open labels on the grid of ``scene``; those of another grid or CRS take the nearest pixel.
+@dataclass(frozen=True, eq=False)
+class LabelSource:
+    """The labels of a scene without an open file: polygons are in memory, rasters are opened anew.
+
+    Can be pickled.
+    """
+
+    files: LabelFiles
+    """Where the labels lie."""
+    scene: Scene
+    """On whose grid they are read."""
+    coding: LabelCoding
+    """What their values mean."""
+    areas: Areas | None
+    """The polygons that the labels are made of; None for rasters."""
+    aoi: Areas | None
+    """Polygons outside of which labels are ignored; None: nowhere."""
+    ignore: Areas | None
+    """Polygons inside of which labels are ignored; None: nowhere."""
+
+    @contextmanager
+    def opened(self) -> Iterator[Labels]:
+        """The labels, to be read.
+
+        Raises:
+            LabelError: a raster's values are no integers, it lies elsewhere, or its place is
+                unknown and its size differs.
+            SceneError: a raster cannot be opened.
+        """
+        with ExitStack() as stack:
+            reader: _Reader
+            if self.areas is not None:
+                reader = partial(self.areas.burn, background=self.coding.outside)
+            else:
+                path = self.files.path
+                dataset = stack.enter_context(_on_grid(path, self.scene, self.coding))
+                reader = _RasterReader(dataset, str(path), self.coding)
+            yield Labels(self.coding, self.areas, reader, self.aoi, self.ignore)
+
+
+def find_labels(files: LabelFiles, scene: Scene, coding: LabelCoding) -> LabelSource:
+    """Labels on the grid of ``scene``, their polygons read and checked.
 
     Raises:
-        LabelError: see :func:`~geounet.labels.areas.read_areas`; or a raster's values are no
-            integers, it lies elsewhere, or its place is unknown and its size differs.
-        SceneError: a raster cannot be opened.
+        LabelError: see :func:`~geounet.labels.areas.read_areas`.
     """
     aoi, ignore = (
         read_areas(path, scene, None, lambda value, where: 1) if path else None
         for path in (files.aoi, files.ignore)
     )
-    if files.polygons:
-        areas = read_areas(files.path, scene, files.column, coding.code)
-        yield Labels(coding, areas, lambda w: areas.burn(w, coding.outside), aoi, ignore)
-        return
-    with ExitStack() as stack:
-        dataset = stack.enter_context(_on_grid(files.path, scene, coding))
-        reader = _RasterReader(dataset, str(files.path), coding)
-        yield Labels(coding, None, reader, aoi, ignore)
+    areas = read_areas(files.path, scene, files.column, coding.code) if files.polygons else None
+    return LabelSource(files, scene, coding, areas, aoi, ignore)
+
+
+@contextmanager
+def open_labels(files: LabelFiles, scene: Scene, coding: LabelCoding) -> Iterator[Labels]:
+    """Open labels on the grid of ``scene``; those of another grid or CRS take the nearest pixel.
+
+    Raises:
+        LabelError: see :func:`find_labels` and :meth:`LabelSource.opened`.
+        SceneError: a raster cannot be opened.
+    """
+    with find_labels(files, scene, coding).opened() as labels:
+        yield labels
 
 
 @contextmanager
@@ -131,12 +177,14 @@ def _on_grid(path: Path, scene: Scene, coding: LabelCoding) -> Iterator[Any]:
 
 
 def _same_grid(own: Scene, scene: Scene) -> bool:
-    """Whether both have the same pixels; a raster that is nowhere at all fits by its size."""
+    """Whether both have the same pixels; a raster that is nowhere at all fits by its size, one
+    without a CRS by its transform.
+    """
     if own.shape != scene.shape:
         return False
-    if own.georef.crs is None and own.georef.transform == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0):
+    if any(item.georef.crs is None and item.georef.transform == _NOWHERE for item in (own, scene)):
         return True
-    if own.georef.crs != scene.georef.crs and not _same_crs(own.georef.crs, scene.georef.crs):
+    if not _same_crs(own.georef.crs, scene.georef.crs):
         return False
     corners = np.array([[0, 0], [scene.width, 0], [0, scene.height]])
     shift = own.georef.to_crs(corners) - scene.georef.to_crs(corners)
@@ -144,8 +192,9 @@ def _same_grid(own: Scene, scene: Scene) -> bool:
 
 
 def _same_crs(one: str | None, other: str | None) -> bool:
-    if one is None or other is None:
-        return False
+    """False where both are given and differ."""
+    if one is None or other is None or one == other:
+        return True
     return bool(rasterio.CRS.from_wkt(one) == rasterio.CRS.from_wkt(other))
 
 
@@ -191,7 +240,10 @@ class _RasterReader:
                 f" ({' '.join(str(error).split())}); the file is damaged, fetch it again"
             ) from error
         if values.dtype == np.uint8:
-            present = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+            counts = np.zeros(256, np.int64)
+            for rows in cached_rows(*values.shape):  # bincount makes a copy eight times as large
+                counts += np.bincount(values[rows].ravel(), minlength=256)
+            present = np.flatnonzero(counts)
             table = np.full(256, IGNORED, np.uint8)
             table[present] = [self._code(value) for value in present.tolist()]
             codes: np.ndarray = table[values]

@@ -2,21 +2,47 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geounet.legend import Legend
 from geounet.mirror import mirror_index
-from geounet.tiles import TileGrid, round_up
-from geounet.train.config import SourceConfig, TrainConfig
+from geounet.tiles import TileGrid, Window, round_up
+from geounet.train.config import TrainConfig
+from geounet.train.load import load_scenes
 from geounet.train.loss import allowed_planes
 from geounet.train.network import model_spec
-from geounet.train.samples import LabelledScene, find_images, read_labelled, standardise
+from geounet.train.samples import standardise
+from geounet.train.scenes import LabelledScene, View
 
 _CORE, _MARGIN, _STRIDE = 448, 64, 32
+
+
+@dataclass(frozen=True, eq=False)
+class SampledScene:
+    """A scene at another ground sample distance, as the network sees it."""
+
+    scene: LabelledScene
+    scale: float
+    """Scene pixels per pixel."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        height, width = (max(1, round(size / self.scale)) for size in self.scene.shape)
+        return height, width
+
+    def patch(self, window: Window) -> View:
+        """A window that may overhang the scene, where it is mirrored."""
+        rows = mirror_index(window.row, window.height, self.shape[0])
+        cols = mirror_index(window.col, window.width, self.shape[1])
+        y, x = np.meshgrid(rows, cols, indexing="ij")
+        return self.scene.window(
+            ((x + 0.5) * self.scale - 0.5).astype(np.float32),
+            ((y + 0.5) * self.scale - 0.5).astype(np.float32),
+            self.scale,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,54 +53,49 @@ class Check:
     scenes: tuple[LabelledScene, ...]
     gsd: float
 
+    def sampled(self) -> Iterator[SampledScene]:
+        """The scenes at that distance."""
+        for scene in self.scenes:
+            yield SampledScene(scene, self.gsd / scene.gsd if self.gsd else 1.0)
+
 
 def load_checks(config: TrainConfig) -> list[Check]:
-    """Read the scenes of every ``[[check]]``."""
-    return [_load(item, config) for item in config.check]
+    """The scenes of every ``[[check]]``."""
+    groups = load_scenes(config, config.check)
+    return [
+        Check(item.name, scenes, item.gsd[0])
+        for item, scenes in zip(config.check, groups, strict=True)
+    ]
 
 
-def _load(item: SourceConfig, config: TrainConfig) -> Check:
-    legend, bands, data = Legend(config.legend), len(config.network.bands), Path(config.data)
-    scenes = [read_labelled(path, item, data, legend, bands) for path in find_images(item, data)]
-    return Check(item.name, tuple(scenes), item.gsd[0])
-
-
-def predict(network: nn.Module, image: Tensor, bfloat16: bool, shrink: int = 0) -> Tensor:
-    """Class index of every pixel of a normalised float32 ``(bands, h, w)`` image: uint8 ``(h, w)``.
-
-    Overlap tiles, mirrored at the edge; network in evaluation mode. Its output is ``shrink`` pixels
-    smaller than its input on each side.
+def predict(network: nn.Module, image: Tensor, bfloat16: bool, trim: int = 0) -> Tensor:
+    """Class index of the pixels of one normalised float32 ``(bands, h, w)`` patch, without
+    ``trim`` pixels of the network's output on each side: uint8; network in evaluation mode.
     """
-    height, width = image.shape[1:]
-    classes = torch.zeros((height, width), dtype=torch.uint8)
     device = next((value.device for value in network.parameters()), image.device)
+    inputs = image[None].to(device)
+    if bfloat16:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        logits = network(inputs)[0]
+    height, width = logits.shape[1:]
+    inside: Tensor = logits[:, trim : height - trim, trim : width - trim]
+    return inside.argmax(0).to("cpu", torch.uint8)
+
+
+def predicted_tiles(
+    scene: SampledScene, network: nn.Module, config: TrainConfig
+) -> Iterator[tuple[Window, Tensor, Tensor]]:
+    """Overlap tiles that cover a scene: where, class indices and label sets, uint8 ``(h, w)``."""
+    mean, std = config.network.mean, config.network.std
+    shrink = model_spec(config).shrink
     margin = round_up(max(_MARGIN, shrink), _STRIDE)
-    with torch.inference_mode():
-        for tile in TileGrid(height, width, (_CORE, _CORE), margin, _STRIDE):
-            core, patch = tile.core, tile.patch
-            rows = torch.from_numpy(mirror_index(patch.row, patch.height, height))
-            cols = torch.from_numpy(mirror_index(patch.col, patch.width, width))
-            inputs = image[:, rows[:, None], cols[None, :]][None].to(device)
-            if bfloat16:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                logits = network(inputs)[0]
-            start = margin - shrink
-            best = logits[:, start : start + core.height, start : start + core.width]
-            classes[core.row : core.row_end, core.col : core.col_end] = best.argmax(0).cpu()
-    return classes
-
-
-def scene_at(scene: LabelledScene, gsd: float) -> tuple[Tensor, Tensor]:
-    """The whole scene, image in 0..1 and label sets, sampled at ``gsd`` metres (0: as it is)."""
-    scale = gsd / scene.gsd if gsd else 1.0
-    height, width = (max(1, round(size / scale)) for size in scene.labels.shape)
-    y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-    return scene.window(
-        ((x + 0.5) * scale - 0.5).astype(np.float32),
-        ((y + 0.5) * scale - 0.5).astype(np.float32),
-        scale,
-    )
+    for tile in TileGrid(*scene.shape, (_CORE, _CORE), margin, _STRIDE):
+        core, view = tile.core, scene.patch(tile.patch)
+        image = standardise(view.image, mean, std, view.valid)
+        classes = predict(network, image, config.fit.bfloat16, margin - shrink)
+        inside = view.labels[margin:, margin:][: core.height, : core.width]
+        yield core, classes[: core.height, : core.width], inside
 
 
 def tally(predicted: Tensor, labels: Tensor, classes: int) -> np.ndarray:
@@ -103,19 +124,23 @@ def tally(predicted: Tensor, labels: Tensor, classes: int) -> np.ndarray:
 def predicted(
     check: Check, network: nn.Module, config: TrainConfig
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Class indices and label sets of each of a check's scenes, uint8 ``(h, w)`` both."""
-    mean, std = config.network.mean, config.network.std
-    shrink = model_spec(config).shrink
-    for scene in check.scenes:
-        image, labels = scene_at(scene, check.gsd)
-        yield predict(network, standardise(image, mean, std), config.fit.bfloat16, shrink), labels
+    """Class indices and label sets of each of a check's scenes, uint8 ``(h, w)`` both, whole."""
+    for scene in check.sampled():
+        classes, labels = (torch.zeros(scene.shape, dtype=torch.uint8) for _ in range(2))
+        for core, found, sets in predicted_tiles(scene, network, config):
+            rows, cols = slice(core.row, core.row_end), slice(core.col, core.col_end)
+            classes[rows, cols], labels[rows, cols] = found, sets
+        yield classes, labels
 
 
 def run_check(check: Check, network: nn.Module, config: TrainConfig) -> dict[str, float]:
-    """Intersection over union of every class that has labelled pixels, and their mean, ``miou``."""
+    """Intersection over union of every class that has labelled pixels, and their mean, ``miou``;
+    memory does not follow the size of the scenes.
+    """
     counts = np.zeros((len(config.legend), 3), dtype=np.int64)
-    for classes, labels in predicted(check, network, config):
-        counts += tally(classes, labels, len(config.legend))
+    for scene in check.sampled():
+        for _, classes, labels in predicted_tiles(scene, network, config):
+            counts += tally(classes, labels, len(config.legend))
     return iou(counts, config)
 
 

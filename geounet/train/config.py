@@ -13,8 +13,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from geounet.errors import ConfigError
 from geounet.legend import LandClass, Legend
+from geounet.train.texture import Sets
 
 T = TypeVar("T")
+_COLOURS = ("red", "green", "blue")
 _MAX_CLASSES = 8  # a label set is one byte
 LOSSES = ("cross_entropy", "dice", "iou", "lovasz", "focal", "tversky")
 """Terms of a loss."""
@@ -82,7 +84,8 @@ class SourceConfig:
     ``polygons`` says otherwise."""
     labels: Mapping[str, tuple[str, ...]]
     """Mask value -> names of the classes that a pixel of this value may have; one name is a full
-    label, several a partial one; values not listed are ignored."""
+    label, several a partial one, none: ignored. Another value than these, nodata and 255 is an
+    error."""
     share: float = 0.0
     """Part of every batch; the shares of a run are scaled to the sum 1. Unused in checks."""
     hold: Mapping[str, float] = field(default_factory=dict)
@@ -100,7 +103,7 @@ class SourceConfig:
     """Attribution and licence, for the card."""
     polygons: PolygonsConfig | None = None
     """Where the labels are polygons: their files; ``labels`` then explains the values of an
-    attribute, and a value that it does not name is an error."""
+    attribute."""
 
     def __post_init__(self) -> None:
         if not self.images or not self.labels:
@@ -238,6 +241,9 @@ class FitConfig:
     """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU if there is one."""
     workers: int = 0
     """Processes that make the batches; 0: one thread of this process."""
+    scene_memory: int = 2048
+    """MiB of scenes that each process keeps in memory, the smallest first; of the others, windows
+    are read from the files when they are drawn. Changes the time, never the result."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "window"):
@@ -253,8 +259,9 @@ class FitConfig:
             raise ConfigError(f"fit.loss {dict(self.terms)} needs weights >= 0 and one above 0")
         if len(self.tversky) != 2 or not min(self.tversky) >= 0:
             raise ConfigError(f"fit.tversky {self.tversky} must be two numbers >= 0")
-        if self.focus < 0 or self.patience < 0 or self.workers < 0:
-            raise ConfigError("fit.focus, fit.patience and fit.workers must not be negative")
+        for name in ("focus", "patience", "workers", "scene_memory"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"fit.{name} {getattr(self, name)} must not be negative")
         if self.patience and not self.check_every:
             raise ConfigError("fit.patience counts checks, so it needs fit.check_every above 0")
         if not self.rate > 0:
@@ -295,6 +302,8 @@ class TrainConfig:
             for names in (*item.labels.values(), beyond, tuple(item.hold)):
                 for name in names:
                     legend[name]
+            if item.texture:
+                _check_texture(item, self.network, legend)
         objects = self.fit.weight_map.classes if self.fit.weight_map else ()
         for name in (*self.fit.class_weights, *objects):
             legend[name]
@@ -302,6 +311,16 @@ class TrainConfig:
             raise ConfigError("fit.patience counts checks, so it needs a [[check]]")
         if not self.source or not sum(item.share for item in self.source) > 0:
             raise ConfigError("training needs a [[source]] with a share above 0")
+
+
+def _check_texture(source: SourceConfig, network: NetworkConfig, legend: Legend) -> None:
+    needed = [item.name for item in fields(Sets)]
+    if not set(needed).issubset(legend.names) or network.bands[:3] != _COLOURS:
+        raise ConfigError(
+            f"source {source.name!r}: texture needs the classes {', '.join(needed)} and the bands"
+            f" {', '.join(_COLOURS)} before others; these are {', '.join(legend.names)} and"
+            f" {', '.join(network.bands)}"
+        )
 
 
 def load_config(path: Path) -> TrainConfig:

@@ -21,12 +21,13 @@ from geounet.errors import ConfigError
 from geounet.train.check import Check, load_checks, run_check
 from geounet.train.config import FitConfig, TrainConfig, build
 from geounet.train.feed import Feed
+from geounet.train.load import load_pools
 from geounet.train.logbook import Logbook, means
 from geounet.train.loss import TERMS, Evidence
 from geounet.train.network import initial_network, read_checkpoint
 from geounet.train.pace import Pace
 from geounet.train.ranks import Place, agreed, choose_device, joined
-from geounet.train.samples import Batch, Sampler, load_pools
+from geounet.train.samples import Batch, Sampler
 
 CHECKPOINT, BEST = "last.pt", "best.pt"
 _LOG_EVERY = 10  # steps averaged per line

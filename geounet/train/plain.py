@@ -9,6 +9,7 @@ else, cross-entropy plus half a Dice, Adam at one rate, and the last weights ins
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -23,8 +24,10 @@ from geounet.errors import ConfigError, GeounetError
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import TrainConfig, load_config
 from geounet.train.fit import inner, losses
+from geounet.train.load import load_pools
 from geounet.train.network import initial_network
-from geounet.train.samples import Batch, LabelledScene, load_pools, standardise
+from geounet.train.samples import Batch, standardise
+from geounet.train.scenes import LabelledScene
 
 _RATE = 1e-3
 
@@ -34,17 +37,18 @@ def plain_batch(
 ) -> Batch:
     """Windows from anywhere in the scenes, by area, flipped at random."""
     size = config.fit.window
-    area = np.array([scene.labels.size for scene in scenes], dtype=np.float64)
+    area = np.array([math.prod(scene.shape) for scene in scenes], dtype=np.float64)
     images, labels = [], []
     for _ in range(config.fit.batch):
         scene = scenes[rng.choice(len(scenes), p=area / area.sum())]
-        height, width = scene.labels.shape
+        height, width = scene.shape
         top, left = (rng.integers(max(1, side - size + 1)) for side in (height, width))
         y, x = np.mgrid[top : top + size, left : left + size].astype(np.float32)
         flip = tuple(axis for axis in (0, 1) if rng.random() < 0.5)
-        image, label = scene.window(np.flip(x, flip).copy(), np.flip(y, flip).copy(), 1.0)
-        images.append(standardise(image, config.network.mean, config.network.std))
-        labels.append(label)
+        view = scene.window(np.flip(x, flip).copy(), np.flip(y, flip).copy(), 1.0)
+        mean, std = config.network.mean, config.network.std
+        images.append(standardise(view.image, mean, std, view.valid))
+        labels.append(view.labels)
     return Batch(torch.stack(images), torch.stack(labels), None)
 
 

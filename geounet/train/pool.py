@@ -2,23 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geounet.errors import ConfigError
 from geounet.legend import Legend
 from geounet.train.config import SourceConfig
-
-if TYPE_CHECKING:
-    from geounet.train.samples import LabelledScene
+from geounet.train.scenes import LabelledScene
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
     """The scenes of one source."""
 
-    scenes: "tuple[LabelledScene, ...]"
+    scenes: tuple[LabelledScene, ...]
     share: float
     gsd: tuple[float, float]
     hold: Mapping[int, float] = field(default_factory=dict)
@@ -36,7 +33,7 @@ class Pool:
 
     def draw(
         self, rng: np.random.Generator, due: int | None = None
-    ) -> "tuple[LabelledScene, float, float]":
+    ) -> tuple[LabelledScene, float, float]:
         """A scene and the (column, row) of one of its labelled pixels.
 
         Without a label set that is due, sets of one class are drawn equally often, sets that leave
@@ -45,7 +42,7 @@ class Pool:
         value = self._any(rng) if due is None else due
         weight = np.sqrt([scene.counts.get(value, 0) for scene in self.scenes])
         scene = self.scenes[rng.choice(len(self.scenes), p=weight / weight.sum())]
-        row, col = divmod(int(rng.choice(scene.spots[value])), scene.labels.shape[1])
+        row, col = divmod(int(rng.choice(scene.spots[value])), scene.shape[1])
         return scene, float(col), float(row)
 
     def _any(self, rng: np.random.Generator) -> int:
@@ -54,13 +51,18 @@ class Pool:
         return sets[rng.choice(len(sets), p=chance / chance.sum())]
 
 
-def pool_of(scenes: "Iterable[LabelledScene]", source: SourceConfig, legend: Legend) -> Pool:
+def pool_of(scenes: Iterable[LabelledScene], source: SourceConfig, legend: Legend) -> Pool:
     """The pool of a source.
 
     Raises:
-        ConfigError: windows must hold a class that no pixel of the scenes is labelled as, alone.
+        ConfigError: windows must hold a class that no pixel of the scenes is labelled as, alone;
+            or no pixel is labelled at all.
     """
     kept = tuple(scenes)
+    if source.share > 0 and not any(scene.counts for scene in kept):
+        raise ConfigError(
+            f"source {source.name!r}: no pixel of its {len(kept)} scenes has both data and a label"
+        )
     hold = {}
     for name, share in source.hold.items():
         value = 1 << legend.names.index(legend[name].name)

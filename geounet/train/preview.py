@@ -8,7 +8,8 @@ import numpy as np
 from geounet.files import write_whole
 from geounet.legend import Legend
 from geounet.train.config import TrainConfig
-from geounet.train.samples import Batch, Sampler, load_pools
+from geounet.train.load import load_pools
+from geounet.train.samples import Batch, Sampler
 
 WINDOWS = 24
 """Windows on a sheet, at least: whole batches are shown, from the first on."""

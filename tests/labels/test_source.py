@@ -181,3 +181,16 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     real = write_scene(tmp_path / "f.tif", noise(HEIGHT, WIDTH, 1).astype(np.float32))
     with pytest.raises(LabelError, match="must be integers"):
         read_all(LabelFiles(real), scene, coding)
+
+
+@pytest.mark.parametrize("which", ["labels", "scene"])
+def test_rasters_that_one_cannot_place_fit_by_size_or_transform(tmp_path: Path, which: str) -> None:
+    values = noise(HEIGHT, WIDTH, 1) % 3
+    coding = plain_coding(LEGEND, False)
+    for number, transform in enumerate((Affine.identity(), NORTH_UP)):
+        bare = {"crs": None, "transform": transform}
+        path = tmp_path / f"{number}.tif"
+        write_scene(path, noise(HEIGHT, WIDTH), **(bare if which == "scene" else {}))
+        mask = tmp_path / f"{number}_mask.tif"
+        write_scene(mask, values, **(bare if which == "labels" else {}))
+        np.testing.assert_array_equal(read_all(LabelFiles(mask), describe(path), coding), values[0])

@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from geounet.train.augment import elastic_field, recolour, window_map
 from geounet.train.config import AugmentConfig
-from geounet.train.samples import make_scene
+from tests.train.tiny import scene_of
 
 STILL = AugmentConfig(
     rotate=False, stretch=0, elastic=0, brightness=0, gamma=0, saturation=0, haze=0, blur=0, noise=0
@@ -45,12 +45,12 @@ def test_the_map_without_changes_is_a_flip_and_quarter_turns() -> None:
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.8, 4.5])
 def test_borders_are_mirrored_never_black(scale: float) -> None:
     image = np.full((3, 50, 71), 200, dtype=np.uint8)
-    scene = make_scene("plain", image, np.full((50, 71), 2, dtype=np.uint8), 1.0)
+    scene = scene_of("plain", image, np.full((50, 71), 2, dtype=np.uint8), 1.0)
     for seed in range(8):
         rng = np.random.default_rng(seed)
         offset = window_map(rng, 96, scale, FULL)
         col, row = rng.choice([0.0, 70.0]), rng.choice([0.0, 49.0])
-        sampled, labels = scene.window(offset[0] + col, offset[1] + row, scale)
+        sampled, labels, _ = scene.window(offset[0] + col, offset[1] + row, scale)
         assert sampled.min().item() == pytest.approx(200 / 255, abs=1e-5)
         assert sampled.max().item() == pytest.approx(200 / 255, abs=1e-5)
         assert (labels == 2).all()
@@ -61,10 +61,10 @@ def test_image_and_labels_stay_aligned(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = ndimage.gaussian_filter(rng.normal(size=(150, 190)), 6) > 0
     image = np.where(truth, 255, 0).astype(np.uint8)[None].repeat(3, axis=0)
-    scene = make_scene("blobs", image, np.where(truth, 2, 1).astype(np.uint8), 1.0)
+    scene = scene_of("blobs", image, np.where(truth, 2, 1).astype(np.uint8), 1.0)
     scale = float(rng.uniform(0.5, 1.3))
     offset = window_map(rng, 128, scale, FULL)
-    sampled, labels = scene.window(offset[0] + 95, offset[1] + 75, scale)
+    sampled, labels, _ = scene.window(offset[0] + 95, offset[1] + 75, scale)
     same = (sampled[0] > 0.5).numpy() == (labels == 2).numpy()
     assert same.mean() > 0.995
     assert 0.1 < (labels == 2).float().mean() < 0.9
@@ -73,9 +73,9 @@ def test_image_and_labels_stay_aligned(seed: int) -> None:
 def test_the_plain_window_is_numpys_reflection() -> None:
     image = np.random.default_rng(0).integers(0, 256, (2, 20, 31), dtype=np.uint8)
     labels = np.random.default_rng(1).integers(0, 4, (20, 31)).astype(np.uint8)
-    scene = make_scene("noise", image, labels, 1.0)
+    scene = scene_of("noise", image, labels, 1.0)
     y, x = np.meshgrid(np.arange(-7, 29), np.arange(-5, 40), indexing="ij")
-    sampled, classes = scene.window(x.astype(np.float32), y.astype(np.float32), 1.0)
+    sampled, classes, _ = scene.window(x.astype(np.float32), y.astype(np.float32), 1.0)
     pad = ((7, 9), (5, 9))
     expected = np.pad(image, ((0, 0), *pad), mode="reflect")
     assert np.abs(sampled.numpy() * 255 - expected).max() < 0.01

@@ -11,8 +11,8 @@ from geounet.train import compare as comparing
 from geounet.train import plain
 from geounet.train.compare import Comparison, compare, load_comparison, markdown
 from geounet.train.config import NetworkConfig
+from geounet.train.load import load_pools
 from geounet.train.neighbours import Separation, neighbour_pairs, separation
-from geounet.train.samples import load_pools
 from tests.train.tiny import config_for
 
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,10 @@ from geounet.train.config import AugmentConfig, FitConfig, WeightMapConfig
 from geounet.train.curves import plot, read_log
 from geounet.train.export import export
 from geounet.train.fit import BEST, CHECKPOINT, fit, learning_rate
+from geounet.train.load import load_pools
 from geounet.train.logbook import CURVES, LOG
 from geounet.train.network import read_checkpoint
-from geounet.train.samples import Sampler, load_pools
+from geounet.train.samples import Sampler
 from tests.train.tiny import build_tiny, config_for
 
 

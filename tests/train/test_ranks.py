@@ -51,7 +51,9 @@ share = 1.0
 name = "held back"
 images = ["held.tif"]
 [check.labels]
+0 = []
 1 = ["building"]
+2 = []
 [fit]
 steps = 10
 batch = 4

@@ -1,69 +1,106 @@
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 import torch
+from rasterio.transform import Affine
 
-from geounet.errors import ConfigError, SceneError
+from geounet.errors import ConfigError, LabelError, SceneError
+from geounet.labels.areas import Areas
+from geounet.tiles import Window
 from geounet.train import samples
-from geounet.train.check import load_checks, run_check, scene_at, tally
+from geounet.train.check import SampledScene, load_checks, run_check, tally
 from geounet.train.config import SourceConfig, TownConfig, TrainConfig
+from geounet.train.load import find_images, load_pools, load_scenes
+from geounet.train.pixels import HeldPixels
 from geounet.train.pool import Pool
-from geounet.train.samples import (
-    Sampler,
-    find_images,
-    label_table,
-    load_pools,
-    make_scene,
-    read_scene,
-)
-from tests.helpers import LEGEND, write_scene
-from tests.train.tiny import blocks, config_for, write_pair
+from geounet.train.samples import Sampler
+from geounet.train.scenes import LabelledScene
+from tests.helpers import NORTH_UP, write_scene
+from tests.train.tiny import LABELS, blocks, config_for, scene_of, write_pair
 
 
-def test_label_table_knows_full_partial_and_ignored() -> None:
-    table = label_table({"0": ("land", "water"), "7": ("building",)}, LEGEND)
-    assert table[[0, 7]].tolist() == [0b101, 0b010]
-    assert table.sum() == 0b101 + 0b010
+def load(folder: Path, name: str, labels: Mapping[str, tuple[str, ...]]) -> LabelledScene:
+    """A scene of a folder, with its labels."""
+    source = SourceConfig("s", (name,), labels, share=1.0)
+    ((scene,),) = load_scenes(replace(config_for(folder), source=(source,)), (source,))
+    return scene
 
 
-def test_reading_applies_the_table(tmp_path: Path) -> None:
+def held(scene: LabelledScene) -> HeldPixels:
+    """The pixels of a scene that is in memory."""
+    assert isinstance(scene.pixels, HeldPixels)
+    return scene.pixels
+
+
+def test_labels_are_full_partial_or_ignored(tmp_path: Path) -> None:
     image, mask = blocks(40, 56)
-    path = write_pair(tmp_path, "a", image, mask)
-    scene = read_scene(path, 3, label_table({"0": ("land",), "1": ("building", "water")}, LEGEND))
+    mask[0, :5] = 255
+    write_pair(tmp_path, "a", image, mask)
+    scene = load(tmp_path, "a.tif", {"0": ("land",), "1": ("building", "water"), "2": ()})
     assert scene.gsd == pytest.approx(0.5, rel=0.01)
-    assert np.array_equal(scene.levels[0], image)
-    assert set(np.unique(scene.labels[mask == 0])) == {0b001}
-    assert set(np.unique(scene.labels[mask == 1])) == {0b110}
-    assert set(np.unique(scene.labels[mask == 2])) == {0}
+    pixels = held(scene)
+    assert np.array_equal(pixels.levels[0], image)
+    assert set(np.unique(pixels.sets[mask == 0])) == {0b001}
+    assert set(np.unique(pixels.sets[mask == 1])) == {0b110}
+    assert set(np.unique(pixels.sets[(mask == 2) | (mask == 255)])) == {0}
     assert scene.counts == {0b001: (mask == 0).sum(), 0b110: (mask == 1).sum()}
     for value, spots in scene.spots.items():
-        assert (scene.labels.ravel()[spots] == value).all()
+        assert (pixels.sets.ravel()[spots] == value).all()
 
 
-def test_pixels_without_data_are_ignored(tmp_path: Path) -> None:
+def test_pixels_without_data_are_ignored_and_shown_as_the_mean(tmp_path: Path) -> None:
     image, mask = blocks(40, 56)
     image[:, :7] = 0
+    config = config_for(tmp_path)
     write_scene(tmp_path / "a.tif", image, nodata=0)
     write_scene(tmp_path / "a_mask.tif", mask[None])
-    scene = read_scene(tmp_path / "a.tif", 3, np.full(256, 1, dtype=np.uint8))
-    assert (scene.labels[:7] == 0).all()
-    assert (scene.labels[7:] == 1).all()
+    scene = load(tmp_path, "a.tif", LABELS)
+    assert (held(scene).sets[:7] == 0).all()
+    assert (held(scene).sets[7:] != 0).all()
+    batch = Sampler(config, [Pool((scene,), 1.0, (0, 0))]).batch(0)
+    # What prediction shows the network there: 0 after normalising, whatever the colours were.
+    void = (batch.labels == 0)[:, None].expand_as(batch.images)
+    assert void.any()
+    assert (batch.images[void] == 0).all()
+    assert (batch.images[~void] != 0).float().mean() > 0.99
 
 
 def test_scenes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     image, mask = blocks(40, 56)
-    table = np.ones(256, dtype=np.uint8)
     write_scene(tmp_path / "deep.tif", image.astype(np.uint16))
     with pytest.raises(SceneError, match="uint16"):
-        read_scene(tmp_path / "deep.tif", 3, table)
-    write_scene(tmp_path / "b.tif", image)
+        load(tmp_path, "deep.tif", LABELS)
+    write_scene(tmp_path / "b.tif", image, crs=None)
+    with pytest.raises(SceneError, match=r"b_mask\.tif: no such file"):
+        load(tmp_path, "b.tif", LABELS)
     write_scene(tmp_path / "b_mask.tif", mask[None, :, 1:])
-    with pytest.raises(SceneError, match="its mask has"):
-        read_scene(tmp_path / "b.tif", 3, table)
+    with pytest.raises(LabelError, match="40 x 55 pixels do not fit the 40 x 56"):
+        load(tmp_path, "b.tif", LABELS)
+    write_scene(tmp_path / "b_mask.tif", mask[None])
+    with pytest.raises(LabelError, match=r"b_mask\.tif: '2' is no class; known: 0, 1;"):
+        load(tmp_path, "b.tif", {"0": ("land",), "1": ("building",)})
+    write_scene(tmp_path / "a.tif", image)
+    far = NORTH_UP @ Affine.translation(5000, 0)
+    write_scene(tmp_path / "a_mask.tif", mask[None], transform=far)
+    with pytest.raises(LabelError, match="its labels lie outside the scene"):
+        load(tmp_path, "a.tif", LABELS)
+    config = config_for(tmp_path)
+    four = replace(config.network, bands=("red", "green", "blue", "nir"))
     with pytest.raises(SceneError, match="4 bands of uint8 needed, 3"):
-        read_scene(tmp_path / "b.tif", 4, table)
+        load_pools(replace(config, network=four))
+
+
+def test_a_source_without_a_label_is_refused(tmp_path: Path) -> None:
+    image, mask = blocks(40, 56)
+    write_pair(tmp_path, "empty", image, np.full_like(mask, 255))
+    config = config_for(tmp_path)
+    source = replace(config.source[0], images=("empty.tif",))
+    with pytest.raises(ConfigError, match="'blocks': no pixel of its 1 scenes has both"):
+        load_pools(replace(config, source=(source,)))
 
 
 def test_patterns_and_exclusions(tmp_path: Path) -> None:
@@ -96,7 +133,7 @@ def test_shares_hold_in_every_batch(tmp_path: Path) -> None:
     config = replace(config, fit=replace(config.fit, batch=10, window=32))
     image = np.zeros((3, 32, 32), dtype=np.uint8)
     pools = [
-        Pool((make_scene(str(v), image, np.full((32, 32), v, dtype=np.uint8), 1.0),), share, (0, 0))
+        Pool((scene_of(str(v), image, np.full((32, 32), v, dtype=np.uint8), 1.0),), share, (0, 0))
         for v, share in ((1, 3.0), (2, 1.0), (4, 1.0))
     ]
     for step in range(5):
@@ -107,14 +144,14 @@ def test_shares_hold_in_every_batch(tmp_path: Path) -> None:
 def test_rare_classes_are_drawn_as_often(tmp_path: Path) -> None:
     labels = np.full((64, 64), 1, dtype=np.uint8)
     labels[5, 5:9] = 2
-    scene = make_scene("rare", np.zeros((3, 64, 64), dtype=np.uint8), labels, 1.0)
+    scene = scene_of("rare", np.zeros((3, 64, 64), dtype=np.uint8), labels, 1.0)
     pool = Pool((scene,), 1.0, (0, 0))
     rng = np.random.default_rng(0)
     hits = [labels[int(row), int(col)] for _, col, row in (pool.draw(rng) for _ in range(300))]
     assert np.mean(np.array(hits) == 2) == pytest.approx(0.5, abs=0.1)
 
 
-def held(config: TrainConfig, pool: Pool, batches: int) -> np.ndarray:
+def shown(config: TrainConfig, pool: Pool, batches: int) -> np.ndarray:
     """Which of 10 windows a batch hold each label set: bool ``(windows, 8)`` by bit."""
     config = replace(config, fit=replace(config.fit, batch=10, window=32))
     sampler = Sampler(config, [pool])
@@ -126,12 +163,12 @@ def test_as_many_windows_hold_a_class_as_are_asked_for(tmp_path: Path) -> None:
     labels = np.zeros((200, 200), dtype=np.uint8)
     for value, (row, col) in {1: (40, 40), 2: (40, 160), 4: (160, 100)}.items():
         labels[row : row + 5, col : col + 5] = value  # never two of them in one window
-    scene = make_scene("apart", np.zeros((3, 200, 200), dtype=np.uint8), labels, 1.0)
+    scene = scene_of("apart", np.zeros((3, 200, 200), dtype=np.uint8), labels, 1.0)
     config = config_for(tmp_path)
-    free = held(config, Pool((scene,), 1.0, (0, 0)), 40).mean(axis=0)
+    free = shown(config, Pool((scene,), 1.0, (0, 0)), 40).mean(axis=0)
     assert free[:3] == pytest.approx(1 / 3, abs=0.07)
     pool = Pool((scene,), 1.0, (0, 0), {4: 0.6, 2: 0.1})
-    shares = held(config, pool, 40).mean(axis=0)
+    shares = shown(config, pool, 40).mean(axis=0)
     # The rest of the windows, 0.3, is drawn as without.
     assert shares[:3] == pytest.approx([0.1, 0.2, 0.7], abs=0.07)
 
@@ -141,13 +178,13 @@ def test_a_window_that_must_hold_a_class_is_drawn_until_it_does(
 ) -> None:
     labels = np.ones((120, 120), dtype=np.uint8)
     labels[60:63, 60:63] = 2
-    scene = make_scene("small", np.zeros((3, 120, 120), dtype=np.uint8), labels, 1.0)
+    scene = scene_of("small", np.zeros((3, 120, 120), dtype=np.uint8), labels, 1.0)
     config = config_for(tmp_path)
     wild = replace(config, augment=replace(config.augment, elastic=8.0, stretch=0.8))
     pool = Pool((scene,), 1.0, (2.0, 3.0), {2: 1.0})
-    assert held(wild, pool, 10)[:, 1].all()
+    assert shown(wild, pool, 10)[:, 1].all()
     monkeypatch.setattr(samples, "_TRIES", 1)
-    assert not held(wild, pool, 10)[:, 1].all()
+    assert not shown(wild, pool, 10)[:, 1].all()
 
 
 def test_without_shares_no_number_is_drawn_for_them() -> None:
@@ -160,7 +197,7 @@ def test_a_class_that_no_pixel_has_cannot_be_asked_for(tmp_path: Path) -> None:
     config = config_for(tmp_path)
     source = replace(config.source[0], hold={"building": 0.5})
     assert load_pools(replace(config, source=(source,)))[0].hold == {2: 0.5}
-    partial = replace(source, labels={"0": ("land",), "1": ("building", "water")})
+    partial = replace(source, labels={"0": ("land",), "1": ("building", "water"), "2": ()})
     with pytest.raises(ConfigError, match=r"'blocks': hold\.building: no pixel .* building alone"):
         load_pools(replace(config, source=(partial,)))
 
@@ -181,13 +218,15 @@ def test_tally_counts_only_what_is_known() -> None:
     assert counts[2].tolist() == [0, 0, 0]
 
 
-def test_resampled_scene_has_the_asked_size(tmp_path: Path) -> None:
+def test_resampled_scene_has_the_asked_size() -> None:
     image, mask = blocks(41, 57)
-    scene = make_scene("a", image, mask, 0.5)
-    shrunk, labels = scene_at(scene, 1.0)
-    assert shrunk.shape == (3, 20, 28)
-    assert labels.shape == (20, 28)
-    same, _ = scene_at(scene, 0)
+    scene = scene_of("a", image, mask, 0.5)
+    half = SampledScene(scene, 2.0)
+    assert half.shape == (20, 28)
+    view = half.patch(Window(-3, 0, 26, 28))
+    assert view.image.shape == (3, 26, 28)
+    assert view.image[:, :3].flip(1).allclose(view.image[:, 4:7])
+    same = SampledScene(scene, 1.0).patch(Window(0, 0, 41, 57)).image
     assert np.abs(same.numpy() * 255 - image).max() < 0.01
 
 
@@ -207,17 +246,16 @@ def test_a_check_of_a_perfect_network_is_one(tmp_path: Path) -> None:
     assert result == {"land": 1.0, "building": 1.0, "water": 1.0, "miou": 1.0}
 
 
-def test_objects_are_those_that_the_labels_came_from_or_connected_regions() -> None:
+def test_objects_are_the_polygons_or_connected_regions() -> None:
     mask = np.ones((20, 30), dtype=np.uint8)
     mask[5:15, 5:25] = 2  # two buildings that touch: one region
-    numbers = np.zeros(mask.shape, dtype=np.int32)
-    numbers[5:15, 5:15], numbers[5:15, 15:25], numbers[0, 0] = 4, 9, 5
-    scene = make_scene("s", np.zeros((3, 20, 30), np.uint8), mask, 1.0)
+    scene = scene_of("s", np.zeros((3, 20, 30), np.uint8), mask, 1.0)
     y, x = np.mgrid[2:18, -3:27].astype(np.float32)
-    _, labels = scene.window(x, y, 1.0)
-    joined = scene.objects(x, y, labels.numpy(), 0b10)
-    assert len(np.unique(joined)) == 2
-    apart = replace(scene, instances=numbers).objects(x, y, labels.numpy(), 0b10)
-    assert set(np.unique(apart)) == {0, 4, 9}
-    assert ((apart > 0) == (labels.numpy() == 2)).all()
-    assert (apart[3:13, 8:18] == 4).all()
+    labels = scene.window(x, y, 1.0).labels.numpy()
+    assert len(np.unique(scene.objects(x, y, labels, 0b10))) == 2
+    shapes = shapely.box([5, 15, 0], [5, 5, 0], [15, 25, 1], [15, 15, 1])
+    areas = Areas(shapes, np.array([0, 0, 1], np.uint8), shapely.STRtree(shapes))
+    apart = replace(scene, areas=areas).objects(x, y, labels, 0b10)
+    assert set(np.unique(apart)) == {0, 1, 2}
+    assert ((apart > 0) == (labels == 2)).all()
+    assert (apart[3:13, 8:18] == 1).all()

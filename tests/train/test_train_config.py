@@ -7,7 +7,7 @@ import pytest
 from geounet.errors import ConfigError
 from geounet.train.__main__ import main
 from geounet.train.config import TrainConfig, build, load_config
-from geounet.train.samples import find_images
+from geounet.train.load import find_images
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))

@@ -14,6 +14,8 @@ from geounet.train.config import (
     SourceConfig,
     TrainConfig,
 )
+from geounet.train.pixels import HeldPixels
+from geounet.train.scenes import LabelledScene, make_scene
 from tests.helpers import LEGEND, write_scene
 
 LABELS = {"0": ("land",), "1": ("building",), "2": ("water",)}
@@ -53,6 +55,11 @@ def blocks(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
         row, col = int(rng.integers(height - 10)), int(rng.integers(width - 10))
         mask[row : row + int(rng.integers(6, 14)), col : col + int(rng.integers(6, 14))] = value
     return COLORS[mask].transpose(2, 0, 1).copy(), mask
+
+
+def scene_of(name: str, image: np.ndarray, labels: np.ndarray, gsd: float) -> LabelledScene:
+    """A scene in memory: uint8 ``(bands, h, w)`` and label sets uint8 ``(h, w)``."""
+    return make_scene(name, HeldPixels.of(image, labels), gsd)
 
 
 def write_pair(folder: Path, name: str, image: np.ndarray, mask: np.ndarray) -> Path:

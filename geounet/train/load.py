@@ -1,0 +1,123 @@
+"""The scenes of a run: found, described, and read into memory where it suffices."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from geounet.errors import ConfigError, SceneError
+from geounet.legend import Legend
+from geounet.raster.scene import Scene, describe
+from geounet.train.config import SourceConfig, TownConfig, TrainConfig
+from geounet.train.labels import find_sets
+from geounet.train.pixels import FilePixels, HeldPixels
+from geounet.train.pool import Pool, pool_of
+from geounet.train.scenes import LabelledScene, make_scene
+from geounet.train.texture import Sets, narrow
+
+
+def find_images(source: SourceConfig, data: Path) -> list[Path]:
+    """The images of a source, sorted; patterns that match nothing are errors."""
+    found: set[Path] = set()
+    for pattern in source.images:
+        matches = [path for path in data.glob(pattern) if not path.stem.endswith("_mask")]
+        if not matches:
+            raise ConfigError(f"source {source.name!r}: no image {pattern!r} below {data}")
+        found.update(matches)
+    for pattern in source.exclude:
+        found.difference_update(data.glob(pattern))
+    return sorted(found)
+
+
+def load_pools(config: TrainConfig) -> list[Pool]:
+    """The training scenes of a run; check scenes are refused here."""
+    data, legend = Path(config.data), Legend(config.legend)
+    checked = {path for item in config.check for path in find_images(item, data)}
+    for source in config.source:
+        if both := checked.intersection(find_images(source, data)):
+            raise ConfigError(f"{min(both)} is both trained on and checked; exclude it from one")
+    groups = load_scenes(config, config.source)
+    pools = [
+        pool_of(scenes, source, legend)
+        for scenes, source in zip(groups, config.source, strict=True)
+    ]
+    if config.town is not None:
+        pools.append(Pool(tuple(make_towns(config.town)), config.town.share, config.town.gsd))
+    return pools
+
+
+def load_scenes(
+    config: TrainConfig, sources: Sequence[SourceConfig]
+) -> list[tuple[LabelledScene, ...]]:
+    """The scenes of each source, the small ones in memory, see ``fit.scene_memory``.
+
+    Raises:
+        SceneError: a scene cannot be opened, or has too few bands or another type than uint8.
+        LabelError: labels cannot be used, see :func:`~geounet.train.labels.find_sets`.
+        ConfigError: a scene must be in memory and is too large, or has no labelled pixel.
+    """
+    data, bands = Path(config.data), len(config.network.bands)
+    groups = [[_described(path, bands) for path in find_images(item, data)] for item in sources]
+    small = _small([scene for group in groups for scene in group], config)
+    return [
+        tuple(_load(scene, source, config, scene.uri in small) for scene in group)
+        for group, source in zip(groups, sources, strict=True)
+    ]
+
+
+def _described(path: Path, bands: int) -> Scene:
+    scene = describe(path)
+    if scene.bands < bands or scene.dtype != "uint8":
+        raise SceneError(
+            f"{path}: {bands} bands of uint8 needed, {scene.bands} of {scene.dtype} found"
+        )
+    return scene
+
+
+def _small(scenes: Sequence[Scene], config: TrainConfig) -> set[str]:
+    """The scenes that fit into the memory for them, the smallest first."""
+    left = config.fit.scene_memory * 2**20
+    result = set()
+    for scene in sorted(scenes, key=lambda item: (item.height * item.width, item.uri)):
+        # The pyramid adds a third to the bands; labels, and where there is data, take a byte each.
+        left -= scene.height * scene.width * (4 * len(config.network.bands) // 3 + 2)
+        if left < 0:
+            break
+        result.add(scene.uri)
+    return result
+
+
+def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -> LabelledScene:
+    """A scene with its labels; one without a CRS counts as one of 1 m."""
+    legend, gsd = Legend(config.legend), scene.georef.gsd or 1.0
+    files = FilePixels(
+        scene,
+        tuple(range(1, len(config.network.bands) + 1)),
+        find_sets(scene, source, Path(config.data), legend),
+        tuple(round(255 * value) for value in config.network.mean),
+    )
+    pixels = files.held() if held else files
+    if source.texture:
+        if not isinstance(pixels, HeldPixels):
+            raise ConfigError(
+                f"{scene.uri}: texture looks at a whole scene, and this one does not fit into"
+                f" fit.scene_memory = {config.fit.scene_memory} MiB; raise it, or cut the scene"
+            )
+        sets = Sets(*(1 << legend.names.index(item.name) for item in fields(Sets)))
+        narrowed = narrow(pixels.levels[0][:3], pixels.sets, gsd, sets)
+        pixels = replace(pixels, sets=narrowed)
+    return make_scene(Path(scene.uri).stem, pixels, gsd, files.reader.areas)
+
+
+def make_towns(config: TownConfig) -> list[LabelledScene]:
+    """Synthetic scenes with full labels."""
+    from geounet.train.town import make_town
+
+    scenes = []
+    for seed in range(config.seed, config.seed + config.scenes):
+        image, mask = make_town(seed, config.size, config.size, 0.5)
+        labels = np.left_shift(np.uint8(1), mask).astype(np.uint8)
+        labels[mask > 7] = 0
+        scenes.append(make_scene(f"town {seed}", HeldPixels.of(image, labels), 0.5))
+    return scenes

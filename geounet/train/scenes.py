@@ -1,0 +1,171 @@
+"""Labelled scenes, and windows sampled from them."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from geounet.labels.areas import Areas
+from geounet.mirror import mirror_index
+from geounet.tiles import Window
+from geounet.train.pixels import ScenePixels, level_count
+from geounet.train.weightmap import connected_instances
+
+_SPOTS = 20_000  # places kept per label and scene
+_STRIP, _CHUNK = 1 << 24, 1 << 20  # pixels of labels read, and counted, at once
+_BLOCK = 512  # rows of blocks that most files have
+
+
+class View(NamedTuple):
+    """A window as it was sampled."""
+
+    image: Tensor
+    """float32 ``(bands, h, w)`` in 0..1."""
+    labels: Tensor
+    """uint8 ``(h, w)`` label sets."""
+    valid: np.ndarray
+    """bool ``(h, w)``, False without data."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledScene:
+    """A scene with its label sets, and where each of them is found."""
+
+    name: str
+    pixels: ScenePixels
+    gsd: float
+    """Metres per pixel."""
+    spots: Mapping[int, np.ndarray]
+    """Label set -> int64 flat positions of some of its pixels."""
+    counts: Mapping[int, int]
+    """Label set -> number of its pixels."""
+    areas: Areas | None = None
+    """Polygons that the labels were drawn as, which are its objects; None: objects are the
+    connected regions of a class."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.pixels.shape
+
+    def window(self, x: np.ndarray, y: np.ndarray, scale: float) -> View:
+        """Sample image (bilinear) and labels (nearest) at scene positions, mirrored beyond edges.
+
+        Args:
+            x: float32 ``(h, w)``, columns in pixels of the scene; 0 is a pixel's centre.
+            y: the same for rows.
+            scale: scene pixels per window pixel; chooses the pyramid's level.
+        """
+        level = min(max(0, round(math.log2(scale))), level_count(self.shape) - 1)
+        factor = 2**level
+        rows, cols = (size // factor for size in self.shape)
+        image = _sample(
+            partial(self.pixels.image, level),
+            (rows, cols),
+            (x + 0.5) / factor - 0.5,
+            (y + 0.5) / factor - 0.5,
+        )
+        labels = _pick(self.pixels.labels, self.shape, x, y)
+        return View(image, torch.from_numpy(labels), _pick(self.pixels.valid, self.shape, x, y))
+
+    def objects(self, x: np.ndarray, y: np.ndarray, labels: np.ndarray, bits: int) -> np.ndarray:
+        """Object numbers, int32 ``(h, w)``, at positions whose label sets are ``labels``.
+
+        Args:
+            x: as for :meth:`window`.
+            y: as for :meth:`window`.
+            labels: uint8 ``(h, w)``.
+            bits: the classes that form objects.
+        """
+        sets = tuple(1 << index for index in range(8) if bits >> index & 1)
+        if self.areas is None:
+            return connected_instances(labels, sets)
+        return np.where(np.isin(labels, sets), _pick(self.areas.numbers, self.shape, x, y), 0)
+
+
+def make_scene(
+    name: str, pixels: ScenePixels, gsd: float, areas: Areas | None = None, seed: int = 0
+) -> LabelledScene:
+    """A labelled scene: its labels are counted and places of each are drawn, in two passes over
+    them strip by strip.
+    """
+    counts = np.zeros(256, np.int64)
+    for labels in _in_order(pixels):
+        counts += np.bincount(labels, minlength=256)
+    rng = np.random.default_rng(seed)
+    present = [int(value) for value in np.flatnonzero(counts) if value]
+    # The n-th pixels of each set, in order of rows: the same however the labels are read.
+    ranks = {
+        value: rng.integers(int(counts[value]), size=min(_SPOTS, int(counts[value])))
+        for value in present
+    }
+    spots = {value: np.empty_like(rank) for value, rank in ranks.items()}
+    seen = dict.fromkeys(present, 0)
+    begin = 0
+    for labels in _in_order(pixels):
+        for value in present:
+            places = np.flatnonzero(labels == value)
+            rank = ranks[value] - seen[value]
+            mine = (rank >= 0) & (rank < places.size)
+            spots[value][mine] = places[rank[mine]] + begin
+            seen[value] += places.size
+        begin += labels.size
+    return LabelledScene(name, pixels, gsd, spots, {v: int(counts[v]) for v in present}, areas)
+
+
+def _in_order(pixels: ScenePixels) -> Iterator[np.ndarray]:
+    """All label sets, row after row, as flat pieces."""
+    height, width = pixels.shape
+    rows = _STRIP // width
+    # Whole rows of blocks where memory allows, so that each is decoded once.
+    rows = rows // _BLOCK * _BLOCK or max(1, rows)
+    few = max(1, _CHUNK // width)
+    for top in range(0, height, rows):
+        strip = pixels.labels(Window(top, 0, min(rows, height - top), width))
+        for row in range(0, len(strip), few):
+            yield strip[row : row + few].ravel()
+
+
+def _pick(
+    read: Callable[[Window], np.ndarray], shape: tuple[int, int], x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """The nearest of a scene's values at each (x, y), mirrored beyond edges."""
+    rows, cols = np.rint(y).astype(np.int64), np.rint(x).astype(np.int64)
+    top, left = int(rows.min()), int(cols.min())
+    extent = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
+    inside, row_map, col_map = _mirrored(extent, shape)
+    picked: np.ndarray = read(inside)[row_map[rows - top], col_map[cols - left]]
+    return picked
+
+
+def _sample(
+    read: Callable[[Window], np.ndarray], shape: tuple[int, int], x: np.ndarray, y: np.ndarray
+) -> Tensor:
+    """Bilinear values of uint8 ``(bands, h, w)`` at (x, y), as float32 in 0..1."""
+    left, top = math.floor(x.min()), math.floor(y.min())
+    width, height = math.floor(x.max()) + 2 - left, math.floor(y.max()) + 2 - top
+    inside, rows, cols = _mirrored(Window(top, left, height, width), shape)
+    crop = torch.from_numpy(read(inside)[:, rows[:, None], cols[None, :]]).float() / 255.0
+    grid = np.stack([(x - left + 0.5) / width * 2 - 1, (y - top + 0.5) / height * 2 - 1], axis=-1)
+    # The crop holds every neighbour of every position: padding never acts.
+    return functional.grid_sample(
+        crop[None],
+        torch.from_numpy(grid.astype(np.float32))[None],
+        align_corners=False,
+        padding_mode="border",
+    )[0]
+
+
+def _mirrored(window: Window, shape: tuple[int, int]) -> tuple[Window, np.ndarray, np.ndarray]:
+    """The part of a raster that a window shows, and where in it its rows and columns lie."""
+    rows = mirror_index(window.row, window.height, shape[0])
+    cols = mirror_index(window.col, window.width, shape[1])
+    top, left = int(rows.min()), int(cols.min())
+    inside = Window(top, left, int(rows.max()) + 1 - top, int(cols.max()) + 1 - left)
+    return inside, rows - top, cols - left
