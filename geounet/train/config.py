@@ -108,16 +108,7 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if not self.images or not self.labels:
             raise ConfigError(f"source {self.name!r} needs images and labels")
-        if not self.share >= 0:
-            raise ConfigError(f"source {self.name!r}: share {self.share} must be >= 0")
-        parts = self.hold.values()
-        if not (all(part > 0 for part in parts) and sum(parts) <= 1 + 1e-9):
-            raise ConfigError(
-                f"source {self.name!r}: hold {dict(self.hold)} needs shares above 0 whose sum is"
-                " at most 1"
-            )
-        if len(self.gsd) != 2 or not 0 <= self.gsd[0] <= self.gsd[1]:
-            raise ConfigError(f"source {self.name!r}: gsd {self.gsd} must be two ascending numbers")
+        _check_mix(self)
         for value in self.labels:
             if self.polygons is None and not (value.isdecimal() and int(value) <= 255):
                 raise ConfigError(f"source {self.name!r}: label {value!r} must be 0 .. 255")
@@ -137,6 +128,33 @@ class TownConfig:
     """Seed of the first; the towns of demonstrations have small seeds and stay unseen."""
     size: int = 768
     """Pixels a side of 0.5 m."""
+    hold: Mapping[str, float] = field(default_factory=dict)
+    """As in :class:`SourceConfig`."""
+
+    def __post_init__(self) -> None:
+        _check_mix(self)
+        for name in ("scenes", "size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"town.{name} {getattr(self, name)} must be at least 1")
+
+    @property
+    def name(self) -> str:
+        """For errors and the card."""
+        return "synthetic towns"
+
+
+def _check_mix(source: SourceConfig | TownConfig) -> None:
+    """What a source and the towns have in common: how much of them is seen, and how."""
+    if not source.share >= 0:
+        raise ConfigError(f"source {source.name!r}: share {source.share} must be >= 0")
+    parts = source.hold.values()
+    if not (all(part > 0 for part in parts) and sum(parts) <= 1 + 1e-9):
+        raise ConfigError(
+            f"source {source.name!r}: hold {dict(source.hold)} needs shares above 0 whose sum is"
+            " at most 1"
+        )
+    if len(source.gsd) != 2 or not 0 <= source.gsd[0] <= source.gsd[1]:
+        raise ConfigError(f"source {source.name!r}: gsd {source.gsd} must be two ascending numbers")
 
 
 @dataclass(frozen=True)
@@ -305,8 +323,14 @@ class TrainConfig:
             if item.texture:
                 _check_texture(item, self.network, legend)
         objects = self.fit.weight_map.classes if self.fit.weight_map else ()
-        for name in (*self.fit.class_weights, *objects):
+        held = self.town.hold if self.town else ()
+        for name in (*self.fit.class_weights, *objects, *held):
             legend[name]
+        if self.town and self.network.bands != _COLOURS:
+            raise ConfigError(
+                f"[town] is drawn in {', '.join(_COLOURS)}, but network.bands are"
+                f" {', '.join(self.network.bands)}; leave it out"
+            )
         if self.fit.patience and not self.check:
             raise ConfigError("fit.patience counts checks, so it needs a [[check]]")
         if not self.source or not sum(item.share for item in self.source) > 0:

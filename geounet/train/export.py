@@ -143,7 +143,7 @@ def _shares(config: TrainConfig) -> dict[str, float]:
     """Part of the batches that each source made up, by name."""
     shares = {item.name: item.share for item in config.source}
     if config.town is not None:
-        shares["synthetic towns"] = config.town.share
+        shares[config.town.name] = config.town.share
     total = sum(shares.values())
     return {name: round(share / total, 3) for name, share in shares.items()}
 

@@ -43,7 +43,7 @@ def load_pools(config: TrainConfig) -> list[Pool]:
         for scenes, source in zip(groups, config.source, strict=True)
     ]
     if config.town is not None:
-        pools.append(Pool(tuple(make_towns(config.town)), config.town.share, config.town.gsd))
+        pools.append(pool_of(make_towns(config.town, legend), config.town, legend))
     return pools
 
 
@@ -110,14 +110,14 @@ def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -
     return make_scene(Path(scene.uri).stem, pixels, gsd, files.reader.areas)
 
 
-def make_towns(config: TownConfig) -> list[LabelledScene]:
-    """Synthetic scenes with full labels."""
-    from geounet.train.town import make_town
+def make_towns(config: TownConfig, legend: Legend) -> list[LabelledScene]:
+    """Synthetic scenes with full labels; classes that ``legend`` does not have are ignored."""
+    from geounet.train.town import CLASSES, make_town
 
+    sets = [1 << legend.names.index(name) if name in legend.names else 0 for name in CLASSES]
     scenes = []
     for seed in range(config.seed, config.seed + config.scenes):
         image, mask = make_town(seed, config.size, config.size, 0.5)
-        labels = np.left_shift(np.uint8(1), mask).astype(np.uint8)
-        labels[mask > 7] = 0
+        labels = np.array(sets, np.uint8)[mask]
         scenes.append(make_scene(f"town {seed}", HeldPixels.of(image, labels), 0.5))
     return scenes

@@ -7,7 +7,7 @@ import numpy as np
 
 from geounet.errors import ConfigError
 from geounet.legend import Legend
-from geounet.train.config import SourceConfig
+from geounet.train.config import SourceConfig, TownConfig
 from geounet.train.scenes import LabelledScene
 
 
@@ -51,7 +51,9 @@ class Pool:
         return sets[rng.choice(len(sets), p=chance / chance.sum())]
 
 
-def pool_of(scenes: Iterable[LabelledScene], source: SourceConfig, legend: Legend) -> Pool:
+def pool_of(
+    scenes: Iterable[LabelledScene], source: SourceConfig | TownConfig, legend: Legend
+) -> Pool:
     """The pool of a source.
 
     Raises:

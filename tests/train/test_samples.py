@@ -10,6 +10,7 @@ from rasterio.transform import Affine
 
 from geounet.errors import ConfigError, LabelError, SceneError
 from geounet.labels.areas import Areas
+from geounet.legend import LandClass
 from geounet.tiles import Window
 from geounet.train import samples
 from geounet.train.check import SampledScene, load_checks, run_check, tally
@@ -19,6 +20,7 @@ from geounet.train.pixels import HeldPixels
 from geounet.train.pool import Pool
 from geounet.train.samples import Sampler
 from geounet.train.scenes import LabelledScene
+from geounet.train.town import make_town
 from tests.helpers import NORTH_UP, write_scene
 from tests.train.tiny import LABELS, blocks, config_for, scene_of, write_pair
 
@@ -202,11 +204,33 @@ def test_a_class_that_no_pixel_has_cannot_be_asked_for(tmp_path: Path) -> None:
         load_pools(replace(config, source=(partial,)))
 
 
-def test_towns_have_full_labels(tmp_path: Path) -> None:
-    config = replace(config_for(tmp_path), town=TownConfig(0.1, (0.5, 1.0), scenes=1, size=128))
-    town = load_pools(config)[-1].scenes[0]
-    assert set(town.counts) <= {1, 2, 4, 8, 16}
-    assert sum(town.counts.values()) == 128 * 128
+def test_towns_have_the_classes_of_the_legend(tmp_path: Path) -> None:
+    town = TownConfig(0.1, (0.5, 1.0), scenes=1, size=128, hold={"building": 0.4})
+    config = replace(config_for(tmp_path), town=town)
+    water, land, pond = (LandClass(i, n, (0, 0, i)) for i, n in enumerate(("water", "land", "x")))
+    _, truth = make_town(1000, 128, 128, 0.5)
+    pool = load_pools(config)[-1]
+    assert pool.hold == {2: 0.4}
+    # Vegetation and roads are no classes of this legend: ignored.
+    assert pool.scenes[0].counts == {1 << value: (truth == value).sum() for value in range(3)}
+    source = replace(config.source[0], labels={"0": ("land",), "1": (), "2": ("water",)})
+    other = replace(
+        config, legend=(water, land, pond), source=(source,), check=(), town=replace(town, hold={})
+    )
+    counts = load_pools(other)[-1].scenes[0].counts
+    assert counts == {1: (truth == 2).sum(), 2: (truth == 0).sum()}
+    with pytest.raises(ConfigError, match=r"'synthetic towns': hold\.x: no pixel"):
+        load_pools(replace(other, town=replace(town, hold={"x": 0.5})))
+    grey = replace(config.network, bands=("red",), mean=(0.5,), std=(0.5,))
+    with pytest.raises(ConfigError, match=r"\[town\] is drawn in red, green, blue"):
+        replace(config, network=grey)
+    for facts, message in (
+        ({"share": -1.0}, "share -1"),
+        ({"hold": {"water": 2.0}}, "hold"),
+        ({"scenes": 0}, r"town\.scenes 0"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            replace(town, **facts)
 
 
 def test_tally_counts_only_what_is_known() -> None:

@@ -12,11 +12,11 @@ All lengths are metres, so a town looks alike at any ground sample distance.
 import numpy as np
 
 from geounet.train.town import ground, lots, quarters, roofs, trees, ways
-from geounet.train.town.canvas import Canvas
+from geounet.train.town.canvas import CLASSES, Canvas
 from geounet.train.town.dice import Dice
 from geounet.train.town.optics import expose, shadows
 
-__all__ = ["make_town"]
+__all__ = ["CLASSES", "make_town"]
 
 
 def make_town(

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LAND, BUILDING, WATER, VEGETATION, ROAD = range(5)
+CLASSES = ("land", "building", "water", "vegetation", "road")
+"""Names of the values of the class mask."""
+LAND, BUILDING, WATER, VEGETATION, ROAD = range(len(CLASSES))
 """Values of the class mask."""
 
 
