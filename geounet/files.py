@@ -1,10 +1,26 @@
-"""Small files that are written whole or not at all."""
+"""Small files: settings that are read, and results that are written whole or not at all."""
 
 import os
 import secrets
+import tomllib
 from pathlib import Path
+from typing import Any
 
-from geounet.errors import OutputError
+from geounet.errors import ConfigError, OutputError
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -1,12 +1,11 @@
 """Which labels an evaluation compares with, and what their values mean."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from geounet.errors import ConfigError
+from geounet.files import read_toml
 from geounet.labels.coding import LabelCoding, coding_for, plain_coding
 from geounet.labels.source import LabelFiles
 from geounet.legend import Legend
@@ -47,13 +46,7 @@ def read_table(path: Path) -> Mapping[str, tuple[str, ...]]:
     Raises:
         ConfigError: the file cannot be read, or the table is missing or of another form.
     """
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    labels = table.get("labels")
+    labels = read_toml(path).get("labels")
     if not isinstance(labels, dict) or not labels:
         raise ConfigError(f'{path}: needs a table [labels] with rows like 0 = ["land", "water"]')
     for value, names in labels.items():

@@ -11,7 +11,6 @@ import argparse
 import json
 import re
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from geounet.errors import ConfigError, GeounetError
+from geounet.files import read_toml
 from geounet.train.check import Check, iou, load_checks, predicted, tally
 from geounet.train.config import TrainConfig, build
 from geounet.train.fit import CHECKPOINT, State, fit
@@ -48,11 +48,11 @@ def load_comparison(path: Path) -> Comparison:
         ConfigError: a file cannot be read, a key is missing or unknown, a name stands twice, or a
             run's configuration is not valid.
     """
-    table = _read(path)
+    table = read_toml(path)
     for key in ("base", "objects", "run"):
         if key not in table:
             raise ConfigError(f"{path}: key {key} is missing")
-    base = _merged(_read(path.parent / str(table["base"])), table.get("common", {}))
+    base = _merged(read_toml(path.parent / str(table["base"])), table.get("common", {}))
     runs: dict[str, TrainConfig] = {}
     for item in table["run"]:
         name = item.get("name", "")
@@ -65,15 +65,6 @@ def load_comparison(path: Path) -> Comparison:
     if table["objects"] not in [item["name"] for item in base["legend"]]:
         raise ConfigError(f"{path}: objects {table['objects']!r} is no class of the legend")
     return Comparison(runs, table["objects"])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
 def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Paths of scenes are relative to ``data``, and ``data`` to the working directory,
 the repository names no machine.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from geounet.errors import ConfigError
+from geounet.files import read_toml
 from geounet.legend import LandClass, Legend
 from geounet.train.texture import Sets
 
@@ -354,12 +354,7 @@ def load_config(path: Path) -> TrainConfig:
         ConfigError: it cannot be read, a key is unknown or missing, or a value is of the wrong type
             or out of range.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    table = read_toml(path)
     try:
         return build(TrainConfig, table, "")
     except ConfigError as error:
