@@ -5,6 +5,10 @@
 The file names a training configuration (``base``), values that all runs set otherwise (``common``),
 and the runs, each with a name and the values that it alone sets otherwise. Runs that are complete
 are not repeated, one that was cut off goes on.
+
+A run can also leave scenes out (``leave_out = { source = "dubai", images = ["dubai/t4.tif"] }``):
+no source trains on them, and they are measured as a check, with the labels of the source that they
+belong to, at ``gsd`` or the model's resolution.
 """
 
 import argparse
@@ -19,13 +23,15 @@ from typing import Any
 import numpy as np
 
 from geounet.errors import ConfigError, GeounetError
-from geounet.files import read_toml
+from geounet.files import read_toml, write_whole
 from geounet.train.check import Check, iou, load_checks, predicted, tally
 from geounet.train.config import TrainConfig, build
 from geounet.train.fit import CHECKPOINT, State, fit
 from geounet.train.neighbours import Separation, separation
 from geounet.train.weightmap import connected_instances
 
+LEFT_OUT = "left out"
+"""Name of the check of the scenes that a run leaves out."""
 GAP = 6
 """Pixels of a check between buildings that count as neighbours."""
 _RESULT = "result.json"
@@ -41,6 +47,36 @@ class Comparison:
     """Class whose neighbours must be told apart."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Scenes that a run does not train on, but is measured on."""
+
+    source: str
+    """Name of the source whose labels they have."""
+    images: tuple[str, ...]
+    """Their paths, or patterns of them, as in that source."""
+    gsd: float | None = None
+    """Metres per pixel that they are measured at; None: the model's resolution, 0: their own."""
+
+
+def without(config: TrainConfig, left: LeftOut) -> TrainConfig:
+    """The run that leaves scenes out of all its sources, and checks them.
+
+    Raises:
+        ConfigError: there is no such source.
+    """
+    home = next((item for item in config.source if item.name == left.source), None)
+    if home is None:
+        known = ", ".join(item.name for item in config.source)
+        raise ConfigError(f"leave_out.source {left.source!r} is unknown; known: {known}")
+    gsd = config.network.resolution if left.gsd is None else left.gsd
+    check = replace(
+        home, name=LEFT_OUT, images=left.images, exclude=(), share=0.0, hold={}, gsd=(gsd, gsd)
+    )
+    sources = tuple(replace(item, exclude=(*item.exclude, *left.images)) for item in config.source)
+    return replace(config, source=sources, check=(*config.check, check))
+
+
 def load_comparison(path: Path) -> Comparison:
     """Read a comparison and the configuration that it starts from.
 
@@ -54,12 +90,19 @@ def load_comparison(path: Path) -> Comparison:
             raise ConfigError(f"{path}: key {key} is missing")
     base = _merged(read_toml(path.parent / str(table["base"])), table.get("common", {}))
     runs: dict[str, TrainConfig] = {}
+    if not isinstance(table["run"], list) or not table["run"]:
+        raise ConfigError(f"{path}: run must be one [[run]] or several")
     for item in table["run"]:
         name = item.get("name", "")
-        if not name or name in runs or set(item) - {"name", "set"}:
-            raise ConfigError(f"{path}: run {name!r} needs a name of its own, and 'set' at most")
+        if not name or name in runs or set(item) - {"name", "set", "leave_out"}:
+            raise ConfigError(
+                f"{path}: run {name!r} needs a name of its own, and 'set' and 'leave_out' at most"
+            )
         try:
-            runs[name] = build(TrainConfig, _merged(base, item.get("set", {})), "")
+            config = build(TrainConfig, _merged(base, item.get("set", {})), "")
+            if "leave_out" in item:
+                config = without(config, build(LeftOut, item["leave_out"], "leave_out."))
+            runs[name] = config
         except ConfigError as error:
             raise ConfigError(f"{path}: run {name!r}: {error}") from error
     if table["objects"] not in [item["name"] for item in base["legend"]]:
@@ -85,9 +128,9 @@ def compare(comparison: Comparison, out: Path) -> list[dict[str, Any]]:
         if not result.is_file():
             state = fit(config, folder, again=(folder / CHECKPOINT).is_file())
             row = {"run": name, **measure(state, config, load_checks(config), comparison.objects)}
-            result.write_text(json.dumps(row, indent=2), encoding="utf-8")
+            write_whole(result, json.dumps(row, indent=2).encode())
         rows.append(json.loads(result.read_text(encoding="utf-8")))
-        (out / "table.md").write_text(markdown(rows), encoding="utf-8")
+        write_whole(out / "table.md", markdown(rows).encode())
     return rows
 
 
@@ -124,7 +167,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(rows[0]["checks"])
     head = ["run", "parameters", "minutes"]
     for name in names:
-        head += [f"{name}: mIoU", f"{name}: merged neighbours"]
+        head += [f"{name}: mIoU", "by class", "merged neighbours"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         cells = [row["run"], f"{row['parameters'] / 1e6:.2f} M", f"{row['minutes']:.1f}"]
@@ -132,7 +175,10 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             check = row["checks"][name]
             merged = check["merged"]
             share = "-" if merged is None else f"{merged:.3f} of {check['pairs']}"
-            cells += [f"{check['iou'].get('miou', float('nan')):.3f}", share]
+            scores = dict(check["iou"])
+            mean = f"{scores.pop('miou', float('nan')):.3f}"
+            each = ", ".join(f"{key} {value:.2f}" for key, value in scores.items())
+            cells += [mean, each or "-", share]
         lines.append(cells)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 

@@ -95,7 +95,7 @@ class SourceConfig:
     """Metres per pixel that windows are sampled at, log-uniform between the two; a check is made at
     the first; 0 means as the scene is."""
     exclude: tuple[str, ...] = ()
-    """Paths or patterns taken out of ``images``."""
+    """Paths or patterns taken out of ``images``; a source that loses all of them takes no part."""
     texture: bool = False
     """Narrow label sets that hold ``water`` and other classes by the texture of the scene, see
     :mod:`geounet.train.texture`; needs the classes of :class:`~geounet.train.texture.Sets`."""
@@ -363,6 +363,8 @@ def load_config(path: Path) -> TrainConfig:
 
 def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
     """The dataclass ``cls`` from a TOML table; ``where`` is the table's name, for errors."""
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where.rstrip('.')}: {table!r} must be a table")
     hints = get_type_hints(cls)
     known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
     for key in table:

@@ -41,7 +41,10 @@ def load_pools(config: TrainConfig) -> list[Pool]:
     pools = [
         pool_of(scenes, source, legend)
         for scenes, source in zip(groups, config.source, strict=True)
+        if scenes
     ]
+    if not pools:
+        raise ConfigError("no scene is left to train on; exclude fewer")
     if config.town is not None:
         pools.append(pool_of(make_towns(config.town, legend), config.town, legend))
     return pools

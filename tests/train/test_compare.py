@@ -9,9 +9,17 @@ import torch
 from geounet.errors import ConfigError
 from geounet.train import compare as comparing
 from geounet.train import plain
-from geounet.train.compare import Comparison, compare, load_comparison, markdown
-from geounet.train.config import NetworkConfig
-from geounet.train.load import load_pools
+from geounet.train.check import load_checks
+from geounet.train.compare import (
+    Comparison,
+    LeftOut,
+    compare,
+    load_comparison,
+    markdown,
+    without,
+)
+from geounet.train.config import NetworkConfig, load_config
+from geounet.train.load import find_images, load_pools
 from geounet.train.neighbours import Separation, neighbour_pairs, separation
 from tests.train.tiny import config_for
 
@@ -48,9 +56,62 @@ def test_runs_change_what_they_name(tmp_path: Path) -> None:
         ),
         (head.replace("building", "bridge"), "'bridge' is no class"),
         ('base = "base.toml"', "key objects is missing"),
+        (head.split("[[")[0] + "run = 3", r"run must be one \[\[run\]\]"),
         (head.replace("base.toml", "none.toml"), r"none\.toml: cannot be read"),
     ):
         path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            load_comparison(path)
+
+
+def test_leaving_out_trains_on_the_rest_and_checks_the_scene(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=2)
+    lone = replace(config.source[0], name="lone", images=("train_1.tif",), share=0.5)
+    config = replace(config, source=(*config.source, lone))
+    run = without(config, LeftOut("blocks", ("train_1.tif",), 1.0))
+    (pool,) = load_pools(run)  # the source of that scene alone takes no part
+    assert [scene.name for scene in pool.scenes] == ["train_0"]
+    checks = load_checks(run)
+    assert [check.name for check in checks] == ["held back", "left out"]
+    assert [scene.name for scene in checks[1].scenes] == ["train_1"]
+    assert checks[1].gsd == 1.0
+    assert without(config, LeftOut("blocks", ("train_1.tif",))).check[1].gsd == (0.5, 0.5)
+    with pytest.raises(ConfigError, match="no scene is left to train on"):
+        load_pools(without(config, LeftOut("lone", ("train_*.tif",))))
+    network = replace(config.network, arch="linear")
+    rows = compare(Comparison({"a": replace(run, network=network)}, "building"), tmp_path / "out")
+    assert rows[0]["checks"]["left out"]["iou"].keys() == {"land", "building", "water", "miou"}
+
+
+def test_every_place_is_left_out_of_the_shipped_recipe() -> None:
+    comparison = load_comparison(ROOT / "configs" / "leave-out.toml")
+    shipped = load_config(ROOT / "configs" / "landcover-rgb.toml")
+    assert [name.split()[-1].lower() for name in comparison.runs] == [
+        "t4", "t7", "kampala", "zanzibar", "nairobi",
+    ]  # fmt: skip
+    data = ROOT / shipped.data
+    for config in comparison.runs.values():
+        assert config.network == shipped.network
+        assert config.augment == shipped.augment
+        (check,) = config.check
+        if not data.is_dir():
+            pytest.skip("the data sets do not lie beside the repository")
+        left = set(find_images(check, data))
+        assert left
+        assert left.isdisjoint(path for item in config.source for path in find_images(item, data))
+
+
+def test_a_run_leaves_out_what_its_source_knows(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text((ROOT / "configs" / "compare-base.toml").read_text())
+    path = tmp_path / "c.toml"
+    head = 'base = "base.toml"\nobjects = "building"\n[[run]]\nname = "a"\nleave_out = '
+    for text, message in (
+        ('{ source = "paris", images = ["x.tif"] }', "'paris' is unknown; known: dubai, oam"),
+        ('{ source = "oam" }', r"run 'a': key leave_out\.images is missing"),
+        ('{ source = "oam", images = ["x.tif"], scale = 1 }', r"unknown key leave_out\.scale"),
+        ("3", "run 'a': leave_out: 3 must be a table"),
+    ):
+        path.write_text(head + text)
         with pytest.raises(ConfigError, match=message):
             load_comparison(path)
 
