@@ -1,8 +1,13 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Threads of torch that wait for each other spin; where other programs want the cores too, small
+# networks then take many times as long. OpenMP reads this when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A deadline per example measures how busy the machine is; pytest-timeout guards against real hangs.
 settings.register_profile("geounet", deadline=None)
