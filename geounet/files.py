@@ -3,8 +3,10 @@
 import os
 import secrets
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from geounet.errors import ConfigError, OutputError
 
@@ -24,7 +26,19 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write ``data`` under a hidden name beside ``path``, flush it to the disk, rename it.
+    """Write ``data`` as :func:`replacing` does.
+
+    Raises:
+        OutputError: the folder or the file cannot be written.
+    """
+    with replacing(path) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A stream to a hidden name beside ``path``, flushed to the disk and renamed at the end;
+    nothing is left of it if the block fails.
 
     Raises:
         OutputError: the folder or the file cannot be written.
@@ -35,7 +49,7 @@ def write_whole(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as stream:
-                stream.write(data)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)

@@ -6,7 +6,6 @@ the same windows and the gradient that of the whole batch (see :mod:`geounet.tra
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from copy import deepcopy
@@ -17,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from geounet.errors import ConfigError
+from geounet.errors import ConfigError, OutputError
+from geounet.files import replacing
 from geounet.train.check import Check, load_checks, run_check
 from geounet.train.config import FitConfig, TrainConfig, build
 from geounet.train.feed import Feed
@@ -180,25 +180,30 @@ def save_checkpoint(path: Path, state: State, config: TrainConfig) -> None:
         "stale": state.stale,
         "config": json.dumps(asdict(config)),
     }
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as stream:
-        torch.save(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with replacing(path) as stream:
+            torch.save(content, stream)
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise OutputError(f"{path}: cannot be written: {str(error).splitlines()[0]}") from error
 
 
-def resume(config: TrainConfig, path: Path, place: Place | None = None) -> State:
-    """The state that a checkpoint holds; the network must be the one of ``config``."""
+def restore(state: State, config: TrainConfig, path: Path) -> State:
+    """Bring a run that was started back to where its checkpoint was written.
+
+    Raises:
+        ConfigError: it cannot be read, or is of another network, legend or kind of loop.
+    """
     content = read_checkpoint(path)
-    state = start(config, place)
     before = build(TrainConfig, json.loads(content["config"]), "")
     for key in ("network", "legend"):
         if getattr(before, key) != getattr(config, key):
             raise ConfigError(f"{path}: was written with another {key}; start a new run instead")
     state.network.load_state_dict(content["network"])
     state.average.load_state_dict(content["average"])
-    state.optimizer.load_state_dict(content["optimizer"])
+    try:
+        state.optimizer.load_state_dict(content["optimizer"])
+    except ValueError as error:
+        raise ConfigError(f"{path}: was written by another loop; name another folder") from error
     state.step, state.seconds = content["step"], content["seconds"]
     # Checkpoints of the first release know no early stopping.
     state.best, state.stale = content.get("best", -1.0), content.get("stale", 0)
@@ -218,7 +223,9 @@ def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
         raise ConfigError(f"{path} exists; add --resume, or name another folder")
     out.mkdir(parents=True, exist_ok=True)
     with joined(config.fit.device, config.fit.batch) as place:
-        state = resume(config, path, place) if again else start(config, place)
+        state = start(config, place)
+        if again:
+            restore(state, config, path)
         feed = Feed(
             Sampler(config, load_pools(config)), place, config.fit.batch, config.fit.workers
         )

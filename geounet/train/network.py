@@ -19,6 +19,7 @@ from geounet.train.config import TrainConfig
 
 IMAGENET = "imagenet-lite0"
 """Value of ``network.pretrained`` for encoder weights from ImageNet."""
+_PARTS = {"network", "average", "optimizer", "step", "seconds", "config"}
 _HUB, _ENCODER = "hub:", "encoder:"
 
 
@@ -90,4 +91,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no checkpoint; leave out --resume to start anew") from error
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise ConfigError(f"{path}: not a checkpoint, or damaged; start a new run") from error
+    if not isinstance(content, dict) or not set(content) >= _PARTS:
+        raise ConfigError(f"{path}: not a checkpoint of a training run; name last.pt of one")
     return content

@@ -5,6 +5,8 @@
 Same network, same pretrained encoder, same scenes, batch and window as the configuration says, and
 as many steps as asked for; but windows anywhere, at the scenes' own resolution, flipped and nothing
 else, cross-entropy plus half a Dice, Adam at one rate, and the last weights instead of an average.
+At the end it and the shipped model are measured alike, and their difference is printed. Checkpoints
+are written as in :mod:`~geounet.train.fit`; ``--resume`` goes on.
 """
 
 import argparse
@@ -12,20 +14,26 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from geounet.errors import ConfigError, GeounetError
+from geounet.files import write_whole
+from geounet.legend import Legend
+from geounet.model.bundle import DEFAULT_MODEL, load_bundle
+from geounet.model.networks import build_network
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import TrainConfig, load_config
-from geounet.train.fit import inner, losses
+from geounet.train.fit import CHECKPOINT, State, inner, losses, restore, save_checkpoint
 from geounet.train.load import load_pools
 from geounet.train.network import initial_network
+from geounet.train.ranks import Place
 from geounet.train.samples import Batch, standardise
 from geounet.train.scenes import LabelledScene
 
@@ -52,22 +60,43 @@ def plain_batch(
     return Batch(torch.stack(images), torch.stack(labels), None)
 
 
-def train_plainly(config: TrainConfig, steps: int) -> nn.Module:
-    """The network after so many steps, in training mode."""
+def train_plainly(config: TrainConfig, steps: int, out: Path, again: bool = False) -> State:
+    """Train so many steps; ``last.pt`` in ``out`` is that of any run, and can be packaged.
+
+    Raises:
+        ConfigError: there is a checkpoint in the folder and ``again``, to go on from it, is off.
+    """
+    path = out / CHECKPOINT
+    if path.exists() and not again:
+        raise ConfigError(f"{path} exists; add --resume, or name another folder")
     fit = replace(config.fit, loss={}, dice=0.5, class_weights={}, weight_map=None)
-    config = replace(config, fit=fit, town=None)
-    pools = load_pools(config)
-    scenes = [scene for pool in pools if pool.share > 0 for scene in pool.scenes]
+    config = replace(config, fit=fit)
+    scenes = [scene for pool in load_pools(config) if pool.share > 0 for scene in pool.scenes]
+    state = _start(config)
+    if again:
+        restore(state, config, path)
+    begun, saved = time.monotonic() - state.seconds, time.monotonic()
+    while state.step < steps:
+        # A function of the step, so that a run that was cut off goes on as if it had not been.
+        rng = np.random.default_rng((fit.seed, state.step))
+        torch.manual_seed(fit.seed * 1_000_003 + state.step)
+        state.optimizer.zero_grad(set_to_none=True)
+        _loss(state.network, plain_batch(scenes, config, rng), config).backward()  # type: ignore[no-untyped-call]
+        state.optimizer.step()
+        state.step, state.seconds = state.step + 1, time.monotonic() - begun
+        if time.monotonic() - saved > 60 * fit.save_minutes:
+            save_checkpoint(path, state, config)
+            saved = time.monotonic()
+    save_checkpoint(path, state, config)
+    return state
+
+
+def _start(config: TrainConfig) -> State:
     network = initial_network(config).train()
-    if fit.bfloat16:
+    if config.fit.bfloat16:
         network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
-    rng = np.random.default_rng(fit.seed)
-    for _ in range(steps):
-        optimizer.zero_grad(set_to_none=True)
-        _loss(network, plain_batch(scenes, config, rng), config).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return network
+    return State(network, network, optimizer, Place(torch.device("cpu")))
 
 
 def _loss(network: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
@@ -78,31 +107,63 @@ def _loss(network: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
     return torch.stack([config.fit.terms[name] * value for name, value in terms.items()]).sum()
 
 
+def measure(config: TrainConfig, state: State, model: str) -> dict[str, Any]:
+    """What the plain loop reached on every check, and what a model file reaches.
+
+    Raises:
+        ConfigError: the model has other classes or bands.
+        ModelError: the model cannot be read.
+    """
+    bundle = load_bundle(model)
+    spec = bundle.spec
+    if spec.legend.names != Legend(config.legend).names or spec.bands != config.network.bands:
+        raise ConfigError(f"{model}: has other classes or bands than the configuration")
+    network = build_network(spec)
+    network.load_state_dict(bundle.tensors())
+    own = replace(config, network=replace(config.network, mean=spec.mean, std=spec.std))
+    scores = {}
+    for check in load_checks(config):
+        plain = run_check(check, state.network.eval(), config)
+        scores[check.name] = {"plain": plain, spec.name: run_check(check, network.eval(), own)}
+    minutes = round(state.seconds / 60, 2)
+    return {"steps": state.step, "minutes": minutes, "model": spec.name, "checks": scores}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The same for people: a line per check and class."""
+    model = result["model"]
+    lines = [["check", "class", "plain", model, "difference"], ["---"] * 5]
+    for name, scores in result["checks"].items():
+        for key, plain in scores["plain"].items():
+            other = scores[model][key]
+            label = "mean IoU" if key == "miou" else key
+            figures = (f"{plain:.3f}", f"{other:.3f}", f"{other - plain:+.3f}")
+            lines.append([name, label, *figures])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
 def main() -> int:
-    """Parse, train, measure, write ``result.json`` and the weights."""
+    """Parse, train, measure, write ``result.json`` and ``table.md``, print the table."""
     parser = argparse.ArgumentParser(prog="python -m geounet.train.plain", description=__doc__)
     parser.add_argument("config", type=Path, help="TOML file of the run to compare with")
     parser.add_argument("--steps", type=int, required=True, help="as many as that run did")
-    parser.add_argument("--out", type=Path, required=True, help="folder of weights and result")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and result")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument("--against", default=DEFAULT_MODEL, help="the model to compare with")
     arguments = parser.parse_args()
     try:
         config = load_config(arguments.config)
         if arguments.steps < 1:
             raise ConfigError(f"--steps {arguments.steps} must be at least 1")
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        begun = time.monotonic()
-        network = train_plainly(config, arguments.steps).eval()
-        result = {
-            "steps": arguments.steps,
-            "minutes": round((time.monotonic() - begun) / 60, 2),
-            "checks": {item.name: run_check(item, network, config) for item in load_checks(config)},
-        }
+        load_bundle(arguments.against)  # not found out after hours
+        state = train_plainly(config, arguments.steps, arguments.out, arguments.resume)
+        result = measure(config, state, arguments.against)
+        write_whole(arguments.out / "result.json", json.dumps(result, indent=2).encode())
+        write_whole(arguments.out / "table.md", table(result).encode())
     except GeounetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    torch.save(network.state_dict(), arguments.out / "weights.pt")
-    (arguments.out / "result.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    print(table(result), end="")
     return 0
 
 

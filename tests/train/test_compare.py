@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,12 @@ from geounet.train.compare import (
     without,
 )
 from geounet.train.config import NetworkConfig, load_config
+from geounet.train.export import export
+from geounet.train.fit import CHECKPOINT, fit
 from geounet.train.load import find_images, load_pools
 from geounet.train.neighbours import Separation, neighbour_pairs, separation
+from geounet.train.network import read_checkpoint
+from geounet.train.samples import Batch
 from tests.train.tiny import config_for
 
 ROOT = Path(__file__).parents[2]
@@ -181,20 +186,74 @@ def test_the_plain_loop_learns_from_flipped_windows(tmp_path: Path) -> None:
     image, labels = batch.images[0], batch.labels[0]
     for value in labels.unique():
         assert image[:, labels == value].std(1).max() < 1e-5
-    once, twice = (plain.train_plainly(config, 2).state_dict() for _ in "ab")
-    assert all(torch.equal(value, twice[key]) for key, value in once.items())
+    once, twice = (plain.train_plainly(config, 4, tmp_path / name) for name in "ab")
+    for key, value in once.network.state_dict().items():
+        assert torch.equal(value, twice.network.state_dict()[key])
 
 
-def test_the_plain_loop_is_a_command(
+def test_the_plain_loop_goes_on_where_it_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(tmp_path, save_minutes=0.0)
+    config = replace(config, network=replace(config.network, arch="linear"))
+    whole = plain.train_plainly(config, 5, tmp_path / "whole").network.state_dict()
+    made = 0
+
+    def cut_off(*arguments: Any) -> Batch:
+        nonlocal made
+        made += 1
+        if made == 4:
+            raise KeyboardInterrupt
+        return batch(*arguments)
+
+    batch = plain.plain_batch
+    monkeypatch.setattr(plain, "plain_batch", cut_off)
+    out = tmp_path / "broken"
+    with pytest.raises(KeyboardInterrupt):
+        plain.train_plainly(config, 5, out)
+    assert read_checkpoint(out / CHECKPOINT)["step"] == 3
+    with pytest.raises(ConfigError, match="exists; add --resume"):
+        plain.train_plainly(config, 5, out)
+    resumed = plain.train_plainly(config, 5, out, again=True)
+    assert resumed.step == 5
+    assert all(torch.equal(v, whole[key]) for key, v in resumed.network.state_dict().items())
+    with pytest.raises(ConfigError, match="was written by another loop"):
+        fit(config, out, again=True)
+
+
+def test_the_plain_loop_is_measured_against_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = config_for(tmp_path)
+    config = config_for(tmp_path, steps=2)
     config = replace(config, network=replace(config.network, arch="linear"))
+    fit(config, tmp_path / "run")
+    model = tmp_path / "model.safetensors"
+    export(tmp_path / "run" / CHECKPOINT, model, "a test")
     monkeypatch.setattr(plain, "load_config", lambda _: config)
     out = tmp_path / "plain"
-    monkeypatch.setattr("sys.argv", ["plain", "some.toml", "--steps", "3", "--out", str(out)])
+    command = ["plain", "some.toml", "--steps", "3", "--out", str(out), "--against", str(model)]
+    monkeypatch.setattr("sys.argv", command)
     assert plain.main() == 0
-    assert json.loads((out / "result.json").read_text()) == json.loads(capsys.readouterr().out)
-    assert "miou" in json.loads((out / "result.json").read_text())["checks"]["held back"]
-    monkeypatch.setattr("sys.argv", ["plain", "some.toml", "--steps", "0", "--out", str(out)])
-    assert plain.main() == 1
+    result = json.loads((out / "result.json").read_text())
+    scores = result["checks"]["held back"]
+    assert scores.keys() == {"plain", config.network.name}
+    printed = capsys.readouterr().out
+    assert printed == (out / "table.md").read_text()
+    last = [cell.strip() for cell in printed.splitlines()[-1].strip("|").split("|")]
+    before, after = (scores[key]["miou"] for key in ("plain", config.network.name))
+    assert last[:2] == ["held back", "mean IoU"]
+    assert [float(cell) for cell in last[2:]] == pytest.approx(
+        [before, after, after - before], abs=1e-3
+    )
+    # What is done is not trained again, only measured.
+    monkeypatch.setattr("sys.argv", [*command, "--resume"])
+    assert plain.main() == 0
+    assert json.loads((out / "result.json").read_text())["minutes"] == result["minutes"]
+    for wrong, message in (
+        (["--against", str(out / "none.safetensors")], "none.safetensors"),
+        (["--against", "landcover-rgb"], "has other classes or bands"),
+        (["--steps", "0"], "--steps 0 must be at least 1"),
+    ):
+        monkeypatch.setattr("sys.argv", [*command, "--resume", *wrong])
+        assert plain.main() == 1
+        assert message in capsys.readouterr().err
