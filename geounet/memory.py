@@ -1,9 +1,12 @@
-"""Memory: what stays in the processor's cache, and giving freed memory back to the system."""
+"""Memory: what stays in the processor's cache, and keeping or giving back what is freed."""
 
 import ctypes
 import sys
 from collections.abc import Iterator
+from typing import Any
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
+_KEEP = 1 << 30  # bytes
 _CACHED_PIXELS = 1 << 15
 
 
@@ -29,3 +32,19 @@ def release() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def keep_freed() -> None:
+    """Let glibc keep freed arrays for the next ones instead of giving them to the kernel.
+
+    Every new large buffer is otherwise mapped afresh and zeroed page by page, which takes longer
+    than filling a patch does; a forward of torch, which frees its activations layer by layer, takes
+    half as long again. Other C libraries do without.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt: Any = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)  # only the main arena grows without bound
+        mallopt(_M_MMAP_THRESHOLD, _KEEP)
+        mallopt(_M_TRIM_THRESHOLD, _KEEP)

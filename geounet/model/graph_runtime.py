@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geounet.errors import ModelError
+from geounet.memory import keep_freed
 from geounet.model.bundle import ModelBundle
 from geounet.model.convert import onnx_file
 
@@ -25,6 +26,7 @@ class OnnxRuntime:
         """
         import onnxruntime
 
+        keep_freed()
         self._lock = threading.Lock()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -57,6 +59,7 @@ class OpenvinoRuntime:
         Raises:
             ModelError: the network cannot be expressed as ONNX.
         """
+        keep_freed()
         hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
         self._lock = threading.Lock()
         path = onnx_file(bundle)
@@ -68,13 +71,23 @@ class OpenvinoRuntime:
         except RuntimeError as error:
             raise _unusable(bundle, error) from error
         self._request = compiled.create_infer_request()
+        self._classes, self._lost = len(bundle.spec.legend), 2 * bundle.spec.shrink
 
     def predict(self, patches: np.ndarray) -> np.ndarray:
         """See :meth:`geounet.model.runtime.Runtime.predict`."""
+        from openvino import Tensor
+
+        height, width = (size - self._lost for size in patches.shape[2:])
+        result = np.empty((len(patches), self._classes, height, width), np.float32)
         with self._lock:
             # One patch at a time: activations of several fit less well into the processor's cache.
-            done = [self._request.infer([patches[i : i + 1]])[0] for i in range(len(patches))]
-        return done[0] if len(done) == 1 else np.concatenate(done)
+            # Both arrays are used where they lie; by default OpenVINO copies them.
+            for number in range(len(patches)):
+                part = slice(number, number + 1)
+                self._request.set_input_tensor(Tensor(patches[part], shared_memory=True))
+                self._request.set_output_tensor(Tensor(result[part], shared_memory=True))
+                self._request.infer()
+        return result
 
 
 @cache

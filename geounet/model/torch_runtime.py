@@ -1,10 +1,7 @@
 """PyTorch as a runtime: any device, any network, any precision."""
 
-import ctypes
 import os
-import sys
 import threading
-from typing import Any
 
 # Large buffers on huge pages: the kernel would otherwise hand out activations in pages of 4 KiB,
 # which costs up to a third of a forward pass. torch reads the variable at its first allocation.
@@ -14,10 +11,8 @@ import numpy as np
 import torch
 
 from geounet.errors import GeounetError
+from geounet.memory import keep_freed
 from geounet.model.runtime import Hardware
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
-_KEEP = 1 << 30  # bytes
 
 
 class TorchRuntime:
@@ -28,7 +23,7 @@ class TorchRuntime:
     """
 
     def __init__(self, network: torch.nn.Module, hardware: Hardware) -> None:
-        _reuse_memory()
+        keep_freed()
         self._hardware = hardware
         self._lock = threading.Lock()
         self._dtype = torch.float64 if hardware.precision == "float64" else torch.float32
@@ -86,21 +81,6 @@ class TorchRuntime:
             logits = self._network(batch)
             probabilities = torch.softmax(logits.to(self._dtype), dim=1)
         return probabilities.float().cpu().numpy()
-
-
-def _reuse_memory() -> None:
-    """Let glibc keep freed activations for the next layer instead of giving them to the kernel.
-
-    Every new large buffer is otherwise mapped afresh and zeroed page by page: with huge pages on
-    top, a forward of a 1024 px patch takes two thirds of the time. Other C libraries do without.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt: Any = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)  # only the main arena grows without bound
-        mallopt(_M_MMAP_THRESHOLD, _KEEP)
-        mallopt(_M_TRIM_THRESHOLD, _KEEP)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

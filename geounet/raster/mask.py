@@ -15,6 +15,7 @@ from geounet.legend import NODATA_ID, Legend
 from geounet.raster.attributes import attribute_table
 from geounet.raster.classes import LEGEND_TAG
 from geounet.raster.cog import CogWriter, Layout
+from geounet.raster.pyramid import average
 
 
 class MaskWriter(CogWriter):
@@ -82,7 +83,7 @@ class ProbabilityWriter(CogWriter):
         # GDAL before 3.11 has no half type of its own, but stores float32 in 16 bits.
         layout = Layout(
             frame, "float32" if half else "uint8", np.nan if half else NODATA_ID, describe,
-            count=len(legend), overviews="AVERAGE", creation={"NBITS": 16} if half else {},
+            count=len(legend), halve=average, creation={"NBITS": 16} if half else {},
         )  # fmt: skip
         super().__init__(path, layout)
 

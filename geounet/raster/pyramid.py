@@ -1,0 +1,162 @@
+"""A raster and its overviews, compressed block by block while the rows come in.
+
+Each level takes rows from top to bottom, hands complete rows of blocks to GDAL for compression, and
+their halves to the next level. So when the last row has come, all that is left to do is to place
+the blocks.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
+
+from geounet.memory import cached_rows
+from geounet.raster.tiff import Block, read_blocks
+
+BLOCK = 512
+"""Side of the blocks in pixels."""
+
+Halve = Callable[[np.ndarray, float], np.ndarray]
+"""``(bands, height, width)`` and the value without data to half the rows and columns, rounded up.
+"""
+
+
+class LevelWriter:
+    """Takes the rows of one resolution and of all coarser ones."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        encode: Callable[[np.ndarray], list[memoryview]],
+        reduce: Callable[[np.ndarray], np.ndarray],
+        spool: BinaryIO,
+    ) -> None:
+        """Overviews are made down to one block.
+
+        Args:
+            shape: rows and columns.
+            encode: ``(bands, n, width)`` of at most a block's rows to compressed blocks.
+            reduce: rows to those of the next level.
+            spool: where compressed blocks are put; all levels share it.
+        """
+        self.shape = shape
+        self.blocks: list[Block] = []
+        """Where the blocks lie in the spool."""
+        self.row = 0
+        """Rows that are written."""
+        self.coarser: LevelWriter | None = None
+        if max(shape) > BLOCK:
+            half = -(-shape[0] // 2), -(-shape[1] // 2)
+            self.coarser = LevelWriter(half, encode, reduce, spool)
+        self._encode, self._reduce, self._spool = encode, reduce, spool
+        self._pending: list[np.ndarray] = []
+        self.pending_rows = 0
+        """Rows that wait for a block to be complete."""
+
+    def write(self, rows: np.ndarray) -> None:
+        """Append ``(bands, n, width)`` rows; any n."""
+        self._pending.append(rows)
+        self.pending_rows += rows.shape[1]
+        at_end = self.row + self.pending_rows == self.shape[0]
+        full = self.pending_rows if at_end else self.pending_rows // BLOCK * BLOCK
+        if not full:
+            return
+        whole = np.concatenate(self._pending, axis=1) if len(self._pending) > 1 else rows
+        for start in range(0, full, BLOCK):
+            strip = whole[:, start : min(start + BLOCK, full)]
+            for block in self._encode(strip):
+                self.blocks.append((self._spool.tell(), len(block)))
+                self._spool.write(block)
+            if self.coarser:
+                self.coarser.write(self._reduce(strip))
+        self.row += full
+        self.pending_rows = whole.shape[1] - full
+        self._pending = [whole[:, full:].copy()] if self.pending_rows else []
+
+    def levels(self) -> "list[LevelWriter]":
+        """Itself and the coarser ones."""
+        return [self, *(self.coarser.levels() if self.coarser else ())]
+
+
+def compressed(rows: np.ndarray, creation: Mapping[str, Any]) -> list[memoryview]:
+    """The blocks of ``(bands, n, width)`` rows as GDAL writes them, n at most a block's side.
+
+    Raises:
+        RasterioError: GDAL's.
+    """
+    count, height, width = rows.shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with MemoryFile() as file:
+            with file.open(
+                driver="GTiff", count=count, height=height, width=width, dtype=rows.dtype.name,
+                **creation,
+            ) as dataset:  # fmt: skip
+                dataset.write(rows)
+            return read_blocks(memoryview(bytes(file.getbuffer())))
+
+
+def most_frequent(rows: np.ndarray, nodata: float) -> np.ndarray:
+    """Half the resolution: the value that most of four pixels have, the first of equals; pixels
+    without data count only where all are.
+
+    Args:
+        rows: uint8 ``(bands, height, width)``.
+        nodata: value without data.
+    """
+    rows = _even(rows)
+    result = np.empty((len(rows), rows.shape[1] // 2, rows.shape[2] // 2), np.uint8)
+    for part in cached_rows(*result.shape[1:]):
+        own = rows[:, 2 * part.start : 2 * part.stop]
+        # Two neighbours as one number, so that the processor takes many at a time.
+        top, bottom = own[:, ::2].view(np.uint16), own[:, 1::2].view(np.uint16)
+        low = top & 0xFF
+        result[:, part] = low
+        mixed = np.nonzero((top != bottom) | (low != top >> 8))
+        if len(mixed[0]):
+            corners = [own[:, down::2, right::2][mixed] for down in (0, 1) for right in (0, 1)]
+            result[:, part][mixed] = _vote(corners, nodata)
+    return result
+
+
+def _vote(corners: list[np.ndarray], nodata: float) -> np.ndarray:
+    """The most frequent of four values, the first of equals."""
+    winner = np.full(corners[0].shape, nodata, corners[0].dtype)
+    for value in reversed(corners):
+        np.copyto(winner, value, where=value != nodata)
+    for number in (2, 1, 0):
+        value = corners[number]
+        again = np.logical_or.reduce([value == other for other in corners[number + 1 :]])
+        np.copyto(winner, value, where=again & (value != nodata))
+    return winner
+
+
+def average(rows: np.ndarray, nodata: float) -> np.ndarray:
+    """Half the resolution: the mean of those of four pixels that have data.
+
+    Args:
+        rows: uint8 or float32 ``(bands, height, width)``.
+        nodata: value without data, may be NaN.
+    """
+    rows = _even(rows)
+    result = np.empty((len(rows), rows.shape[1] // 2, rows.shape[2] // 2), rows.dtype)
+    for part in cached_rows(*result.shape[1:]):
+        own = rows[:, 2 * part.start : 2 * part.stop]
+        corners = [own[:, down::2, right::2] for down in (0, 1) for right in (0, 1)]
+        known = [~np.isnan(item) if np.isnan(nodata) else item != nodata for item in corners]
+        total = sum(np.where(k, c, np.float32(0)) for k, c in zip(known, corners, strict=True))
+        count = np.sum(known, axis=0)
+        mean = total / np.maximum(count, 1)
+        mean = np.rint(mean) if rows.dtype.kind == "u" else mean
+        result[:, part] = np.where(count > 0, mean, nodata)
+    return result
+
+
+def _even(rows: np.ndarray) -> np.ndarray:
+    """Rows and columns of even number, contiguous; the last of an odd number twice."""
+    pad = [(0, 0), *((0, size % 2) for size in rows.shape[1:])]
+    padded = np.pad(rows, pad, mode="edge") if pad[1][1] or pad[2][1] else rows
+    return np.ascontiguousarray(padded)
