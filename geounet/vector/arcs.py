@@ -13,9 +13,9 @@ cannot tear neighbours apart.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from geounet.vector.compiled import inner, kernel
 from geounet.vector.polygons import Polygons
 from geounet.vector.trace import Ints, Longs
 
@@ -117,7 +117,7 @@ class Coverage:
         )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def lift(
     first: Longs, points: Ints, ring_offsets: Longs, table: Ints, scale: int
 ) -> tuple[Ints, Longs]:
@@ -140,7 +140,7 @@ def lift(
     return result, offsets
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def close(
     nodes: Flags,
     ring_offsets: Longs,
@@ -195,7 +195,7 @@ def close(
     return result, result_nodes, result_offsets
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _direction(points: Ints, one: int, other: int) -> int:
     """East 0, south 1, west 2, north 3."""
     if points[other, 0] != points[one, 0]:
@@ -203,12 +203,12 @@ def _direction(points: Ints, one: int, other: int) -> int:
     return 1 if points[other, 1] > points[one, 1] else 3
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _key(points: Ints, at: int, direction: int) -> int:
     return int((np.int64(points[at, 1]) << 32) | (np.int64(points[at, 0]) << 2) | direction)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cut(
     points: Ints, nodes: np.ndarray, ring_offsets: Longs, polygon_offsets: Longs
 ) -> tuple[Ints, Longs, Longs, Longs]:
@@ -262,7 +262,7 @@ def cut(
     return table, offsets, heads, tails
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def match(heads: Longs, tails: Longs, table: Ints) -> None:
     """Set the twins: the half whose head is this one's tail."""
     size = 16
@@ -281,14 +281,14 @@ def match(heads: Longs, tails: Longs, table: Ints) -> None:
         table[half, TWIN] = slots[slot]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def slot_of(key: int, size: int) -> int:
     """Place of a key in a hash table whose size is a power of two."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return int(np.int64((mixed >> np.uint64(24)) & np.uint64(size - 1)))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def number_starts(heads: Longs) -> tuple[Ints, int]:
     """Number the points at which halves begin: int32 (n,), and how many there are."""
     size = 16

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from geounet.vector.compiled import inner, kernel
 from geounet.vector.regions import ENDS, HEAD, PARENT, TAIL, root_of, unite
 from geounet.vector.trace import LENGTH, NEXT, REGION, SIBLING, Ints, Longs
 
@@ -103,7 +103,7 @@ def _enlarged(array: Any, size: int) -> Any:
     return array
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def measure(roots: Longs, regions: Ints, pieces: Ints) -> Longs:
     """Points and pieces of these regions, and their number; int64 (3,)."""
     total = np.zeros(3, np.int64)
@@ -117,7 +117,7 @@ def measure(roots: Longs, regions: Ints, pieces: Ints) -> Longs:
     return total
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _copy_row(
     source: NDArray[np.signedinteger], row: int, target: NDArray[np.signedinteger], place: int
 ) -> None:
@@ -126,7 +126,7 @@ def _copy_row(
         target[place, k] = source[row, k]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def append(
     rest: Longs,
     from_points: Ints,
@@ -178,7 +178,7 @@ def append(
     return result
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tie(above: Ints, below: Ints, n_top: int, pieces: Ints, regions: Ints, amounts: Longs) -> Longs:
     """Tie the open pieces at a cut; returns the roots of regions without open ends."""
     for j in range(n_top):
@@ -204,7 +204,7 @@ def tie(above: Ints, below: Ints, n_top: int, pieces: Ints, regions: Ints, amoun
     return finished[:n]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def slide(
     points: Ints,
     offsets: Longs,

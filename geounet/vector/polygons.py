@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from geounet.vector.compiled import kernel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -181,7 +182,7 @@ def sorted_order(lowest: NDArray[np.int32], first: NDArray[np.int32]) -> NDArray
     return np.argsort(key, kind="stable")
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather(
     points: NDArray[np.int32],
     nodes: NDArray[np.bool_],
@@ -256,7 +257,7 @@ def wkb_offsets(
     return result
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_wkb(
     points: NDArray[np.int32],
     ring_offsets: NDArray[np.int64],

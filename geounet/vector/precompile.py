@@ -2,8 +2,8 @@
 
 numba compiles a kernel at its first call, one at a time in a process, and stores the result in a
 folder that all processes share. So helpers run the clean-up on a small sample: what they compiled
-is loaded here once it is needed. ``square`` takes a third of the time and needs nothing that the
-rest makes; it has a helper of its own.
+is loaded here once it is needed. Finding right angles and putting them back into the coverage take
+half of the time and need nothing that the rest makes; each has a helper of its own.
 """
 
 import json
@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 from unittest.mock import patch
 
@@ -21,12 +20,16 @@ import numpy as np
 
 from geounet.georef import Georef
 from geounet.vector import holes, outline, refit, sieve, simplify, smooth, square, trace
+from geounet.vector.arcs import BORDER, Coverage
+from geounet.vector.ends import rebuild
+from geounet.vector.grid import make_grid
 from geounet.vector.measure import measure_polygons
 from geounet.vector.outline import Cleaner
 from geounet.vector.polygons import Polygons
 
-BORDERS, SQUARES = "borders", "squares"
-"""What helpers compile: all that is done with shared borders, and the fit of right angles."""
+BORDERS, REFITS, SQUARES = "borders", "refits", "squares"
+"""What helpers compile: all that is done with shared borders, but the change of some for right
+angles; that; and the search for right angles."""
 
 SIDE, HOUSE = 64, 12
 """Pixels: the sample's side and that of its buildings."""
@@ -66,11 +69,12 @@ class CleaningRules:
                 (holes.fill, self.min_hole > 1),
                 (simplify.reduce_borders, self.tolerance > 0),
                 (smooth.cut_corners, bool(self.smoothed)),
-                (refit.fit, bool(self.squared)),
             )
             if needed
         ]
-        return {BORDERS: borders, SQUARES: [square._square_ring] if self.squared else []}
+        if not self.squared:
+            return {BORDERS: borders}
+        return {BORDERS: borders, REFITS: [refit.fit], SQUARES: [square._square_ring]}
 
 
 def is_compiled(rules: CleaningRules) -> bool:
@@ -116,18 +120,17 @@ class Precompiler:
         for helper in self._helpers:
             helper.wait()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the helpers, done or not."""
         for helper in self._helpers:
             helper.kill()
             helper.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def _sample(classes: Collection[int]) -> Polygons:
@@ -160,10 +163,10 @@ def _box(left: int, top: int, width: int, height: int) -> np.ndarray:
 
 
 def _compile_borders(rules: CleaningRules) -> None:
-    """Run everything but the fit of right angles, which another helper compiles."""
+    """Run everything but what makes right angles, which other helpers compile."""
     classes = {*rules.squared, *rules.smoothed, *list(rules.min_pixels)[:1]}
     cleaner = rules.cleaner(None)
-    with patch.object(outline, "square", _as_they_are):
+    with patch.object(outline, "square", _as_they_are), patch.object(outline, "refit", _unchanged):
         cleaner.push(_sample(sorted(classes)[:3]))
         polygons = cleaner.finish()
     polygons = polygons.take(np.arange(len(polygons)))
@@ -176,12 +179,31 @@ def _as_they_are(polygons: np.ndarray, tolerance: float) -> tuple[np.ndarray, np
     return polygons, np.ones(len(polygons), np.bool_)
 
 
+def _unchanged(coverage: Coverage, *_: np.ndarray) -> tuple[Coverage, None]:
+    return coverage, None
+
+
+def _compile_refits(_: CleaningRules) -> None:
+    """Fit no building at all into a coverage of one segment."""
+    longs, offsets = np.empty(0, np.int64), np.zeros(1, np.int64)
+    ints, table = np.empty(0, np.int32), np.empty((0, BORDER + 1), np.int32)
+    flags, degree = np.empty(0, np.bool_), np.empty(0, np.uint8)
+    points, ends = np.array([[0, 0], [1, 0]], np.int32), np.array([0, 2])
+    grid = make_grid(points, ends, 1, refit.CELL)
+    replaced, moved, fresh = refit.fit(
+        longs, flags, points[:0], offsets, offsets, table, offsets, ints, degree, ints, longs,
+        points, ends, grid,
+    )[1:]  # fmt: skip
+    rebuild(points, ends, replaced, moved, fresh)
+
+
 def _compile_squares(rules: CleaningRules) -> None:
     square.square(_sample([1]).to_shapely()[1:], outline.LEAST_SQUARING)
 
 
 _PARTS: Mapping[str, Callable[[CleaningRules], None]] = {
     BORDERS: _compile_borders,
+    REFITS: _compile_refits,
     SQUARES: _compile_squares,
 }
 

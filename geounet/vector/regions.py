@@ -13,9 +13,9 @@ shells and holes are valid.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from geounet.vector.compiled import inner, kernel
 from geounet.vector.trace import (
     LENGTH,
     NEXT,
@@ -33,7 +33,7 @@ PARENT, HEAD, TAIL, ENDS, CLASS, LOWEST = 0, 1, 2, 3, 4, 5
 class, largest y."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def root_of(regions: Ints, region: int) -> int:
     """Number under which a region's sums and list are kept."""
     while regions[region, PARENT] != region:
@@ -42,7 +42,7 @@ def root_of(regions: Ints, region: int) -> int:
     return region
 
 
-@njit(cache=True, nogil=True)
+@inner
 def unite(regions: Ints, amounts: Longs, pieces: Ints, one: int, other: int) -> None:
     """Merge two regions; the smaller number stays the root."""
     one, other = root_of(regions, one), root_of(regions, other)
@@ -58,7 +58,7 @@ def unite(regions: Ints, amounts: Longs, pieces: Ints, one: int, other: int) -> 
     amounts[one, 1] += amounts[other, 1]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def group(
     pieces: Ints, classes: Bytes, lowest: Ints, amounts: Longs, links: Ints
 ) -> tuple[Ints, Longs, Longs]:
@@ -92,7 +92,7 @@ def group(
     return regions, done[:n_done], rest[:n_rest]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rings(
     finished: Longs, regions: Ints, pieces: Ints, offsets: Longs, points: Ints
 ) -> tuple[Longs, Longs, Ints, bool]:
@@ -179,7 +179,7 @@ def rings(
     return records[:n], first, loops[:n_loops], ordered
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _gather(piece: int, skip: int, pieces: Ints, offsets: Longs, points: Ints, ring: Ints) -> None:
     """Copy the ring of described pieces that begins ``skip`` vertices into ``piece``."""
     n = 0
@@ -196,7 +196,7 @@ def _gather(piece: int, skip: int, pieces: Ints, offsets: Longs, points: Ints, r
         end = at + pieces[part, LENGTH]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _split(ring: Ints, pinches: int) -> tuple[Longs, Ints]:
     """Split a ring at the corners that it visits twice.
 
@@ -246,7 +246,7 @@ def _split(ring: Ints, pinches: int) -> tuple[Longs, Ints]:
     return parts[: n_parts + 1], order
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def copy_rings(
     order: Longs,
     first: Longs,

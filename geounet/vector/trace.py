@@ -21,8 +21,9 @@ labelled raster is ever needed.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from geounet.vector.compiled import inner, kernel
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -43,7 +44,7 @@ LENGTH, NEXT, SIBLING, REGION, PINCHES = 0, 1, 2, 3, 4
 itself: closed), next piece of the same region, region, number of vertices that carry ``PINCH``."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _changes(row: Bytes, void: int, columns: Ints, classes: Ints) -> int:
     """Columns at which the class changes, and the class from there on; returns how many."""
     width = row.size
@@ -77,7 +78,7 @@ def _changes(row: Bytes, void: int, columns: Ints, classes: Ints) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _longer(vertices: Ints, count: int, capacity: int) -> Ints:
     """A larger table that begins with the first ``count`` rows."""
     result = np.empty((capacity, 4), np.int32)
@@ -87,7 +88,7 @@ def _longer(vertices: Ints, count: int, capacity: int) -> Ints:
     return result
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan(
     mask: Bytes, above: Bytes, confidence: Bytes, void: int, top: int, last: bool
 ) -> tuple[Ints, Bytes, Longs, int, int, int, int]:
@@ -220,7 +221,7 @@ def scan(
     return vertices[:count], flags[:count], sums[:count], n_top, n_upper, written, links
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def walk(
     mask: Bytes,
     top: int,

@@ -39,6 +39,7 @@ def types():
 BEFORE = ("trace", "carry", "regions")  # compiled while outlines are followed
 rules = CleaningRules({0: 0.0, 1: 4.0, 2: 4.0, 3: 0.0}, 2.0, [1], [2], 3.0, 8)
 precompile._compile_borders(rules)
+precompile._compile_refits(rules)
 precompile._compile_squares(rules)
 known = types()
 for kernel in (("refit", "fit"), ("square", "_square_ring"), ("polygons", "write_wkb")):
