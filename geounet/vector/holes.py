@@ -47,26 +47,22 @@ def fill(
     for k in range(rings.size):
         outer = table[first[k], OWNER]
         seen[outer] = k
-        count = 0
+        begin, end = first[k], first[k]  # the hole's own halves first
+        while end < table.shape[0] and table[end, RING] == rings[k]:
+            end += 1
+        count = done = 0
         nodata = False
-        half = first[k]
-        while half < table.shape[0] and table[half, RING] == rings[k]:
-            twin = table[half, TWIN]
-            nodata |= twin < 0
-            if twin >= 0 and seen[table[twin, OWNER]] != k:
-                seen[table[twin, OWNER]] = k
-                found[count] = table[twin, OWNER]
-                count += 1
-            half += 1
-        done = 0
-        while done < count and not nodata:  # all that can be reached inside the hole
-            for inner in range(offsets[found[done]], offsets[found[done] + 1]):
-                twin = table[inner, TWIN]
+        while not nodata:  # then those of all that can be reached inside
+            for half in range(begin, end):
+                twin = table[half, TWIN]
                 nodata |= twin < 0
                 if twin >= 0 and seen[table[twin, OWNER]] != k:
                     seen[table[twin, OWNER]] = k
                     found[count] = table[twin, OWNER]
                     count += 1
+            if done == count:
+                break
+            begin, end = offsets[found[done]], offsets[found[done] + 1]
             done += 1
         if not nodata:
             for m in range(count):

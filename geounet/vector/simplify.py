@@ -22,6 +22,7 @@ between them each, and a ring without nodes keeps three. All of this is exact, i
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,23 @@ from geounet.vector.trace import Ints, Longs
 
 CELL = 4
 """Binary logarithm of the cell size of the index of vertices, in pixels."""
+
+
+class Vertices(NamedTuple):
+    """The vertices of all borders by square cells; a named tuple, which numba takes as it is."""
+
+    entries: Ints
+    """(n, 2), cell by cell: place in the cell as y << 16 | x, and position among the points."""
+    cells: Longs
+    """(cells + 1,) where each cell begins in ``entries``."""
+    columns: int
+    """Cells per row."""
+    left: int
+    """First column of cells."""
+    top: int
+    """First row of cells."""
+    shift: int
+    """Binary logarithm of the cell size in steps."""
 
 
 def simplify(polygons: Polygons, tolerance: float, threads: int | None = None) -> Polygons:
@@ -65,8 +83,7 @@ def simplify_borders(coverage: Coverage, tolerance: float, threads: int | None =
 
     def reduce(part: Longs) -> None:
         reduce_borders(
-            part, least, tolerance * coverage.scale, coverage.points, coverage.offsets,
-            *index, shift, keep,
+            part, least, tolerance * coverage.scale, coverage.points, coverage.offsets, index, keep
         )  # fmt: skip
 
     with ThreadPoolExecutor(threads) as executor:
@@ -99,14 +116,8 @@ def _least(coverage: Coverage) -> NDArray[np.uint8]:
 
 
 @kernel
-def index_vertices(points: Ints, shift: int) -> tuple[Ints, Longs, int, int, int]:
-    """Sort the vertices of all borders into square cells of ``2**shift`` steps.
-
-    Returns:
-        Vertices int32 (n, 2), cell by cell: place in the cell as y << 16 | x, and position in
-        ``points``; offsets int64 (cells + 1,); cells per row, and the first column and row of
-        cells.
-    """
+def index_vertices(points: Ints, shift: int) -> Vertices:
+    """Sort the vertices of all borders into square cells of ``2**shift`` steps."""
     left = right = points[0, 0] >> shift
     top = bottom = points[0, 1] >> shift
     for k in range(points.shape[0]):
@@ -125,7 +136,7 @@ def index_vertices(points: Ints, shift: int) -> tuple[Ints, Longs, int, int, int
         entries[cells[cell], 0] = (points[k, 1] & rest) << 16 | (points[k, 0] & rest)
         entries[cells[cell], 1] = k
         cells[cell] += 1
-    return entries, cells[:-1], columns, left, top
+    return Vertices(entries, cells[:-1], columns, left, top, shift)
 
 
 @kernel
@@ -135,18 +146,12 @@ def reduce_borders(
     tolerance: float,
     points: Ints,
     offsets: Longs,
-    entries: Ints,
-    cells: Longs,
-    columns: int,
-    left: int,
-    top: int,
-    shift: int,
+    index: Vertices,
     keep: Flags,
 ) -> None:
     """Mark in ``keep``, bool (points,), the vertices that the given borders keep.
 
-    ``least`` uint8 (borders,) is how many vertices between its ends each has to keep; the rest is
-    the index of all vertices.
+    ``least`` uint8 (borders,) is how many vertices between its ends each has to keep.
     """
     stack = np.empty((128, 2), np.int64)
     for number in range(borders.size):
@@ -164,9 +169,7 @@ def reduce_borders(
             if (
                 forced <= 0
                 and distance <= tolerance * tolerance
-                and not is_blocked(
-                    points, i, j, distance, entries, cells, columns, left, top, shift
-                )
+                and not is_blocked(points, i, j, distance, index)
             ):
                 continue
             keep[far] = True
@@ -211,22 +214,12 @@ def _farthest(points: Ints, i: int, j: int) -> tuple[int, float]:
 
 
 @inner
-def is_blocked(
-    points: Ints,
-    i: int,
-    j: int,
-    reach: float,
-    entries: Ints,
-    cells: Longs,
-    columns: int,
-    left: int,
-    top: int,
-    shift: int,
-) -> bool:
+def is_blocked(points: Ints, i: int, j: int, reach: float, index: Vertices) -> bool:
     """Whether another vertex lies on the chord i-j or between it and the chain.
 
     ``reach`` is the squared distance from the chord of the chain's farthest vertex.
     """
+    entries, cells, columns, left, top, shift = index
     ax, ay = np.int64(points[i, 0]), np.int64(points[i, 1])
     bx, by = np.int64(points[j, 0]), np.int64(points[j, 1])
     dx, dy = bx - ax, by - ay

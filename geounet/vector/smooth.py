@@ -14,7 +14,7 @@ import numpy as np
 
 from geounet.vector.arcs import FOLLOW, OWNER, TWIN, Coverage, Flags, number_starts
 from geounet.vector.compiled import kernel
-from geounet.vector.simplify import CELL, index_vertices, is_blocked, with_kept
+from geounet.vector.simplify import CELL, Vertices, index_vertices, is_blocked, with_kept
 from geounet.vector.trace import Ints, Longs
 
 ROUNDS = 2
@@ -48,7 +48,7 @@ def smooth_borders(coverage: Coverage, classes: Collection[int]) -> Coverage:
         points, offsets, corners = subdivide(
             coverage.points, coverage.offsets, rounded, rings, reach
         )
-        keep = cut_corners(points, corners, *index_vertices(points, shift), shift)
+        keep = cut_corners(points, corners, index_vertices(points, shift))
         coverage = with_kept(replace(coverage, points=points, offsets=offsets), keep)
     return coverage
 
@@ -105,16 +105,7 @@ def subdivide(
 
 
 @kernel
-def cut_corners(
-    points: Ints,
-    corners: Flags,
-    entries: Ints,
-    cells: Longs,
-    columns: int,
-    left: int,
-    top: int,
-    shift: int,
-) -> Flags:
+def cut_corners(points: Ints, corners: Flags, index: Vertices) -> Flags:
     """Which points stay: all but the corners whose triangle holds no other vertex."""
     keep = np.ones(corners.size, np.bool_)
     for k in range(corners.size):
@@ -122,7 +113,5 @@ def cut_corners(
             dx = np.float64(points[k, 0]) - points[k - 1, 0]
             dy = np.float64(points[k, 1]) - points[k - 1, 1]
             far = dx * dx + dy * dy + 4
-            keep[k] = is_blocked(
-                points, k - 1, k + 1, far, entries, cells, columns, left, top, shift
-            )
+            keep[k] = is_blocked(points, k - 1, k + 1, far, index)
     return keep
