@@ -70,7 +70,7 @@ def run_config(folder: Path) -> TrainConfig:
         shipped,
         data=str(folder),
         network=replace(shipped.network, pretrained=None),
-        source=(SourceConfig("town", ("town_*.tif",), labels, 1.0, (0.4, 1.2)),),
+        source=(SourceConfig("town", ("town_*.tif",), labels, 1.0, gsd=(0.4, 1.2)),),
         check=(),
         town=None,
         fit=replace(shipped.fit, steps=30, minutes=0.0, check_every=0, save_minutes=60.0),
