@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geounet.errors import ConfigError
 from geounet.files import write_whole
 from geounet.jobs.calibrate import calibrated
 from geounet.jobs.plan import SegmentOptions
-from geounet.model.bundle import ModelBundle, load_bundle
+from geounet.model.bundle import ModelBundle, check_file_name, load_bundle
 from geounet.model.stac import stac_item
 from geounet.train.export import export
 
@@ -39,8 +38,7 @@ def package(checkpoint: Path, out: Path, options: PackageOptions) -> tuple[Model
     Raises:
         GeounetError: the checkpoint or the scene cannot be used, or a file cannot be written.
     """
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"{out}: a model file is called NAME.safetensors")
+    check_file_name(out)
     bundle = _measured(checkpoint, out, options)
     item = out.with_suffix(".json")
     text = json.dumps(stac_item(bundle, f"./{out.name}"), indent=2)

@@ -15,7 +15,7 @@ from geounet.jobs.truth import Truth
 from geounet.labels.source import open_labels
 from geounet.legend import NODATA_ID, Legend
 from geounet.metrics import PartialConfusion
-from geounet.model.bundle import ModelBundle, save_bundle
+from geounet.model.bundle import ModelBundle, check_file_name, save_bundle
 from geounet.raster.scene import describe, open_scene, read_values
 from geounet.score.thresholds import ThresholdTally
 from geounet.tiles import Window
@@ -115,8 +115,7 @@ def check_copy(path: Path, bundle: ModelBundle, overwrite: bool) -> None:
         ConfigError: it is no name of a model file.
         OutputError: it exists and ``overwrite`` is off, or it is the model itself.
     """
-    if path.suffix != ".safetensors":
-        raise ConfigError(f"{path}: a model file is called NAME.safetensors")
+    check_file_name(path)
     if not path.exists():
         return
     if not path.is_file():

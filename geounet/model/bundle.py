@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "landcover-rgb"
 """Name of the model that is used without ``-m``."""
+_SUFFIX = ".safetensors"
 _KEY = "geounet"
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
 
@@ -101,6 +102,16 @@ def load_bundle(model: str | Path) -> ModelBundle:
     except ConfigError as error:
         raise ModelError(f"{path}: {error}") from error
     return ModelBundle(spec, data, hashlib.sha256(data).hexdigest())
+
+
+def check_file_name(path: Path) -> None:
+    """Refuse a name that no model file has, before anything is computed.
+
+    Raises:
+        ConfigError: its suffix is another one.
+    """
+    if path.suffix != _SUFFIX:
+        raise ConfigError(f"{path}: a model file is called NAME{_SUFFIX}")
 
 
 def save_bundle(
