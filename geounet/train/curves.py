@@ -4,6 +4,7 @@
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from geounet.errors import ConfigError, GeounetError
+from geounet.files import write_whole
 from geounet.train.config import LOSSES
 
 
@@ -50,8 +52,10 @@ def plot(log: Sequence[dict[str, Any]], out: Path) -> None:
     right.set(xlabel="step", title="mean IoU on scenes never trained on", ylim=(0, 1))
     if right.lines:
         right.legend()
-    figure.savefig(out, dpi=100)
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=100, format=out.suffix.lstrip(".") or "png")
     pyplot.close(figure)
+    write_whole(out, stream.getvalue())
 
 
 def main() -> int:

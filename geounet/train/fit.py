@@ -221,7 +221,10 @@ def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
     path = out / CHECKPOINT
     if path.exists() and not again:
         raise ConfigError(f"{path} exists; add --resume, or name another folder")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: is no folder and cannot become one: {error.strerror}") from error
     with joined(config.fit.device, config.fit.batch) as place:
         state = start(config, place)
         if again:

@@ -1,13 +1,17 @@
 """A run's log: JSON lines, the curves as a picture, a progress bar, TensorBoard if installed."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from geounet.errors import OutputError
 
 LOG = "log.jsonl"
 CURVES = "curves.png"
@@ -33,7 +37,11 @@ class Logbook:
             disable=quiet or not console.is_terminal,
         )
         self._task = self._bar.add_task("0", total=1.0, note="")
-        self._board = None if quiet else _board(out)
+        self._board = None
+        if not quiet:
+            with _writing(out):
+                _mend(out / LOG)
+            self._board = _board(out)
 
     def __enter__(self) -> "Logbook":
         self._bar.start()
@@ -55,7 +63,8 @@ class Logbook:
         if self._quiet:
             return
         line = {"step": step, "seconds": round(seconds, 1), **entry}
-        with (self._out / LOG).open("a", encoding="utf-8") as stream:
+        path = self._out / LOG
+        with _writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         if self._board is not None:
             group = entry.get("check", entry.get("final", "train"))
@@ -70,6 +79,20 @@ class Logbook:
         from geounet.train.curves import plot, read_log
 
         plot(read_log(self._out / LOG), self._out / CURVES)
+
+
+def _mend(log: Path) -> None:
+    """Drop the end of a line that a power failure or a full disk cut off; more lines follow it."""
+    if log.is_file():
+        os.truncate(log, log.read_bytes().rfind(b"\n") + 1)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _board(out: Path) -> Any:

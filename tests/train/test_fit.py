@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from geounet.errors import ConfigError, GeounetError
+from geounet.errors import ConfigError, GeounetError, OutputError
 from geounet.model import networks
 from geounet.model.architectures import Architecture
 from geounet.model.bundle import load_bundle
@@ -173,6 +173,28 @@ def test_a_resumed_log_forgets_what_was_lost(tmp_path: Path) -> None:
     (tmp_path / LOG).write_text("{")
     with pytest.raises(ConfigError, match="not a training log"):
         read_log(tmp_path / LOG)
+
+
+def test_a_line_that_was_cut_off_does_not_spoil_the_log(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=10, check_every=10)
+    fit(config, tmp_path / "run")
+    log = tmp_path / "run" / LOG
+    whole = log.read_text()
+    log.write_text(whole + '{"step": 20, "lo')
+    more = replace(config, fit=replace(config.fit, steps=20))
+    fit(more, tmp_path / "run", again=True)
+    assert log.read_text().startswith(whole + '{"step": 20, "seconds"')
+    assert [line["step"] for line in read_log(log)] == [10, 10, 20, 20]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is no folder and cannot become one"):
+        fit(config, tmp_path / "file")
+    (tmp_path / "run" / LOG).mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"log\.jsonl: cannot be written"):
+        fit(replace(config, fit=replace(config.fit, steps=10)), tmp_path / "run")
 
 
 def test_early_stopping_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
