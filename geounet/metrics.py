@@ -232,8 +232,12 @@ class PartialConfusion(_Scores):
 
     @property
     def _alone(self) -> np.ndarray:
-        """Bool ``(labels, classes)``: where a label names one class alone."""
-        return np.asarray(self.allowed & (self.allowed.sum(axis=1) == 1)[:, None])
+        return alone(self.allowed)
+
+
+def alone(allowed: np.ndarray) -> np.ndarray:
+    """Where a label names one class alone: bool ``(labels, classes)``, as ``allowed``."""
+    return np.asarray(allowed & (allowed.sum(axis=1) == 1)[:, None])
 
 
 def mean_score(scores: np.ndarray) -> Mean:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from geounet.files import write_whole
 from geounet.legend import Legend
-from geounet.metrics import IGNORED
+from geounet.metrics import IGNORED, alone
 
 _SIDE = 1200  # pixels of a panel, at most
 _WHITE, _OPEN, _MISSING, _WRONG = (255, 255, 255), (190, 190, 190), (60, 60, 60), (215, 25, 28)
@@ -38,10 +38,9 @@ class ErrorMap:
         self._counts = np.zeros((rows, cols), np.uint64)
         self._row = 0
         colors = np.array([item.color for item in legend], np.uint8)
-        single = allowed & (allowed.sum(axis=1) == 1)[:, None]
         self._truth = np.full((256, 3), _OPEN, np.uint8)
         self._truth[IGNORED] = _WHITE
-        for code, index in np.argwhere(single):
+        for code, index in np.argwhere(alone(allowed)):
             self._truth[code] = colors[index]
         self._found = np.full((256, 3), _MISSING, np.uint8)
         self._found[: len(colors)] = colors

@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 
 from geounet.labels.areas import Areas
-from geounet.metrics import IGNORED
+from geounet.metrics import IGNORED, alone
 from geounet.raster.scene import Scene
 from geounet.score.objects import ObjectScores, match_objects
 from geounet.vector.polygonize import Polygonizer
@@ -28,13 +28,13 @@ class ObjectCollector:
             scene: the mask.
             areas: polygons of the labels, whose codes are rows of ``allowed``.
         """
-        alone = allowed[:, index] & (allowed.sum(axis=1) == 1)
+        single = alone(allowed)[:, index]
         self._yes, self._no = np.zeros(256, bool), np.zeros(256, bool)
-        self._yes[: len(allowed)] = alone
+        self._yes[: len(allowed)] = single
         self._no[: len(allowed)] = ~allowed[:, index]
         self._index = index
         self._frame = shapely.box(0, 0, scene.width, scene.height)
-        self._areas = None if areas is None else areas.shapes[alone[areas.codes]]
+        self._areas = None if areas is None else areas.shapes[single[areas.codes]]
         names = ("found", "unknown") if areas is not None else ("found", "unknown", "true")
         self._makers = {name: Polygonizer(scene.width, nodata=_NONE) for name in names}
         self._shapes: dict[str, list[np.ndarray]] = {name: [] for name in names}

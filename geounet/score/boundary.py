@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from geounet.errors import ConfigError
-from geounet.metrics import IGNORED
+from geounet.metrics import IGNORED, alone
 
 TOLERANCE = 3.0
 """Default tolerance in pixels."""
@@ -62,7 +62,7 @@ class BoundaryCounter:
         """
         if not 0 <= tolerance < 1000:
             raise ConfigError(f"boundary tolerance {tolerance} must lie in 0 .. 1000 pixels")
-        single = allowed & (allowed.sum(axis=1) == 1)[:, None]
+        single = alone(allowed)
         # One row more, so that 255 can be looked up: nothing is known there.
         self._yes = np.zeros((256, allowed.shape[1]), dtype=bool)
         self._yes[: len(allowed)] = single

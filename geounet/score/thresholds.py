@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from geounet.decision import STEPS
-from geounet.metrics import IGNORED
+from geounet.metrics import IGNORED, alone
 
 _CHUNK = 1 << 22  # pixels counted at once: bounds the int64 copies to 32 MB each
 
@@ -65,10 +65,11 @@ class ThresholdTally:
         """The best threshold of each class; None where no label names the class alone, or no pixel
         has such a label. Among equally good ones it is the one in the middle.
         """
-        alone = self._allowed & (self._allowed.sum(axis=1) == 1)[:, None]
         return tuple(
-            _best(counts[alone[:, index]].sum(axis=0), counts[~self._allowed[:, index]].sum(axis=0))
-            for index, counts in enumerate(self._counts)
+            _best(counts[yes].sum(axis=0), counts[no].sum(axis=0))
+            for counts, yes, no in zip(
+                self._counts, alone(self._allowed).T, ~self._allowed.T, strict=True
+            )
         )
 
 
