@@ -4,7 +4,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +23,7 @@ from geounet.jobs.thresholds import Thresholds, find_thresholds
 from geounet.jobs.truth import Truth
 from geounet.labels.source import Labels, open_labels
 from geounet.legend import NODATA_ID, Legend
-from geounet.metrics import PartialConfusion, mean_score
+from geounet.metrics import PartialConfusion, alone, mean_score
 from geounet.model.bundle import ModelBundle
 from geounet.raster.classes import ClassMask, class_rows, describe_mask
 from geounet.raster.scene import Scene
@@ -207,15 +207,20 @@ def evaluate_model(
     with tempfile.TemporaryDirectory(prefix="geounet") as folder:
         storage: Storage | None = "uint8" if model.thresholds else None
         output = OutputOptions(folder=Path(folder), polygons=False, probabilities=storage)
+        # Files that are thrown away are no news, and an error is told by raising it.
+        listener = replace(model.listener, finished=lambda report: None)
         (report,) = segment_scenes(
-            [str(scene)], model.bundle, model.client, model.options, output, model.listener
+            [str(scene)], model.bundle, model.client, model.options, output, listener
         )
         if report.error is not None:
             raise report.error
-        mask = Path(folder) / f"{scene.stem}_mask.tif"
-        result = evaluate_mask(mask, truth, options, picture)
+        if report.outputs is None:
+            raise RuntimeError(f"{scene}: neither results nor an error")
+        for notice in report.notices:
+            listener.noted(notice)
+        result = evaluate_mask(report.outputs.mask, truth, options, picture)
         spec, found = model.bundle.spec, None
-        if report.outputs and report.outputs.probabilities:
+        if report.outputs.probabilities:
             limits = model.options.limits(spec)
             found = find_thresholds(report.outputs.probabilities, truth, spec.legend, limits)
     return replace(result, mask=f"{scene} by {spec.name}", thresholds=found)
@@ -229,7 +234,7 @@ class ModelRun:
     client: "Client"
     """From :func:`geounet.jobs.execute.dask_client`."""
     options: SegmentOptions
-    listener: Listener | None = None
+    listener: Listener = field(default_factory=Listener)
     """Told about progress."""
     thresholds: bool = False
     """Whether the thresholds are sought that suit the labels best."""
@@ -243,12 +248,12 @@ def _object_classes(
     if names is None:
         names = tuple(name for name in legend.names if name == "building")
     indices = [legend.names.index(legend[name].name) for name in names]
-    alone = (allowed & (allowed.sum(axis=1) == 1)[:, None]).any(axis=0)
+    named = np.asarray(alone(allowed).any(axis=0))
     if options.objects:
         for index in indices:
-            if not alone[index]:
+            if not named[index]:
                 raise ConfigError(f"objects of {legend.names[index]!r}: no label names it alone")
-    return [(index, legend.names[index]) for index in indices if alone[index]]
+    return [(index, legend.names[index]) for index in indices if named[index]]
 
 
 def _strips(mask: ClassMask, labels: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -174,6 +174,11 @@ def test_the_command_measures_a_model(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "m.safetensors", "r.json", "s.tif", "truth.tif",
     ]  # fmt: skip
+    assert "_mask.tif" not in done.output, "files that are thrown away are no news"
+    none = str(tmp_path / "none.tif")
+    failed = CliRunner().invoke(app, ["evaluate", none, str(labels), "-m", str(model)])
+    assert isinstance(failed.exception, SceneError)
+    assert "none.tif" not in failed.output, "the error is told once, by raising it"
     wrong = CliRunner().invoke(app, ["evaluate", str(scene), str(labels), "--tolerance", "3 feet"])
     assert wrong.exit_code == 2
 
