@@ -25,9 +25,10 @@ import numpy as np
 from geounet.errors import ConfigError, GeounetError
 from geounet.files import read_toml, write_whole
 from geounet.train.check import Check, iou, load_checks, predicted, tally
-from geounet.train.config import TrainConfig, build
+from geounet.train.config import TrainConfig
 from geounet.train.fit import CHECKPOINT, State, fit
 from geounet.train.neighbours import Separation, separation
+from geounet.train.settings import build
 from geounet.train.weightmap import connected_instances
 
 LEFT_OUT = "left out"

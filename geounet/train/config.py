@@ -4,22 +4,38 @@ Paths of scenes are relative to ``data``, and ``data`` to the working directory,
 the repository names no machine.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from geounet.errors import ConfigError
 from geounet.files import read_toml
 from geounet.legend import LandClass, Legend
+from geounet.train.settings import POSITIVE, build, check_ranges
 from geounet.train.texture import Sets
 
-T = TypeVar("T")
 _COLOURS = ("red", "green", "blue")
 _MAX_CLASSES = 8  # a label set is one byte
 LOSSES = ("cross_entropy", "dice", "iou", "lovasz", "focal", "tversky")
 """Terms of a loss."""
+
+
+_SEEDS = 2**32 - 1
+_ANY = (0.0, math.inf)
+_FIT_RANGES: Mapping[str, tuple[float, float]] = {
+    "steps": (1, math.inf),
+    "batch": (1, math.inf),
+    "window": (1, math.inf),
+    **dict.fromkeys(("rate", "clip"), POSITIVE),
+    "ema": (0.0, 1 - 1e-9),
+    "seed": (0, _SEEDS),
+    "focus": (0.0, 100.0),
+    **dict.fromkeys(("minutes", "encoder_rate", "weight_decay", "warmup"), _ANY),
+    **dict.fromkeys(("check_every", "save_minutes", "patience", "workers", "scene_memory"), _ANY),
+}
+"""Least and largest values of :class:`FitConfig`."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +149,8 @@ class TownConfig:
 
     def __post_init__(self) -> None:
         _check_mix(self)
-        for name in ("scenes", "size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"town.{name} {getattr(self, name)} must be at least 1")
+        many = {"scenes": (1, math.inf), "size": (1, math.inf), "seed": (0, _SEEDS)}
+        check_ranges("town", self, many)
 
     @property
     def name(self) -> str:
@@ -145,7 +160,7 @@ class TownConfig:
 
 def _check_mix(source: SourceConfig | TownConfig) -> None:
     """What a source and the towns have in common: how much of them is seen, and how."""
-    if not source.share >= 0:
+    if not 0 <= source.share < math.inf:
         raise ConfigError(f"source {source.name!r}: share {source.share} must be >= 0")
     parts = source.hold.values()
     if not (all(part > 0 for part in parts) and sum(parts) <= 1 + 1e-9):
@@ -153,7 +168,7 @@ def _check_mix(source: SourceConfig | TownConfig) -> None:
             f"source {source.name!r}: hold {dict(source.hold)} needs shares above 0 whose sum is"
             " at most 1"
         )
-    if len(source.gsd) != 2 or not 0 <= source.gsd[0] <= source.gsd[1]:
+    if len(source.gsd) != 2 or not 0 <= source.gsd[0] <= source.gsd[1] < math.inf:
         raise ConfigError(f"source {source.name!r}: gsd {source.gsd} must be two ascending numbers")
 
 
@@ -184,6 +199,13 @@ class AugmentConfig:
     noise: float = 0.02
     """Largest standard deviation of the noise, of values in 0..1."""
 
+    def __post_init__(self) -> None:
+        shares = dict.fromkeys(("elastic_share", "grey", "haze", "blur"), (0.0, 1.0))
+        factors = dict.fromkeys(("brightness", "saturation", "noise"), (0.0, 1.0))
+        # Beyond these a window would show a far larger part of a scene than it has pixels for.
+        widths = {"stretch": (0.0, 2.0), "gamma": (0.0, 2.0), "elastic": (0.0, 200.0)}
+        check_ranges("augment", self, {**shares, **factors, **widths})
+
 
 @dataclass(frozen=True)
 class WeightMapConfig:
@@ -199,10 +221,7 @@ class WeightMapConfig:
     def __post_init__(self) -> None:
         if not self.classes:
             raise ConfigError("fit.weight_map.classes is empty; name the classes of objects")
-        if not (self.w0 > 0 and self.sigma > 0):
-            raise ConfigError(
-                f"fit.weight_map: w0 {self.w0} and sigma {self.sigma} must be positive"
-            )
+        check_ranges("fit.weight_map", self, {"w0": (1e-6, 1e6), "sigma": (0.1, 200.0)})
 
 
 @dataclass(frozen=True)
@@ -264,28 +283,19 @@ class FitConfig:
     are read from the files when they are drawn. Changes the time, never the result."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "window"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"fit.{name} {getattr(self, name)} must be at least 1")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"fit.ema {self.ema} must lie in 0 .. 1")
+        check_ranges("fit", self, _FIT_RANGES)
         for name in self.loss:
             if name not in LOSSES:
                 raise ConfigError(f"fit.loss.{name} is unknown; known: {', '.join(LOSSES)}")
         weights = self.terms.values()
-        if not (all(weight >= 0 for weight in weights) and sum(weights) > 0):
+        if not (all(weight >= 0 for weight in weights) and 0 < sum(weights) < math.inf):
             raise ConfigError(f"fit.loss {dict(self.terms)} needs weights >= 0 and one above 0")
-        if len(self.tversky) != 2 or not min(self.tversky) >= 0:
+        if len(self.tversky) != 2 or not 0 <= min(self.tversky) <= max(self.tversky) < math.inf:
             raise ConfigError(f"fit.tversky {self.tversky} must be two numbers >= 0")
-        for name in ("focus", "patience", "workers", "scene_memory"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"fit.{name} {getattr(self, name)} must not be negative")
         if self.patience and not self.check_every:
             raise ConfigError("fit.patience counts checks, so it needs fit.check_every above 0")
-        if not self.rate > 0:
-            raise ConfigError(f"fit.rate {self.rate} must be positive")
         for name, weight in self.class_weights.items():
-            if not weight > 0:
+            if not 0 < weight < math.inf:
                 raise ConfigError(f"fit.class_weights.{name} {weight} must be positive")
 
     @property
@@ -359,46 +369,3 @@ def load_config(path: Path) -> TrainConfig:
         return build(TrainConfig, table, "")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    """The dataclass ``cls`` from a TOML table; ``where`` is the table's name, for errors."""
-    if not isinstance(table, Mapping):
-        raise ConfigError(f"{where.rstrip('.')}: {table!r} must be a table")
-    hints = get_type_hints(cls)
-    known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
-    for key in table:
-        if key not in known:
-            raise ConfigError(f"unknown key {where}{key}; known: {', '.join(known)}")
-    for key, item in known.items():
-        needed = item.default is MISSING and item.default_factory is MISSING
-        if needed and key not in table:
-            raise ConfigError(f"key {where}{key} is missing")
-    return cls(**{key: _convert(hints[key], value, where + key) for key, value in table.items()})
-
-
-def _convert(kind: Any, value: Any, where: str) -> Any:
-    """``value`` as the annotated type ``kind``: dataclass, tuple, mapping, or a plain type."""
-    origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        if value is None:  # not in TOML, but in the JSON copy that a checkpoint keeps
-            return None
-        return _convert(next(item for item in args if item is not type(None)), value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_convert(args[0], item, where) for item in value)
-    if isinstance(value, dict) and hasattr(kind, "__dataclass_fields__"):
-        return build(kind, value, f"{where}.")
-    if origin is Mapping and isinstance(value, dict):
-        return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is Any or (origin is None and isinstance(kind, type) and _fits(kind, value)):
-        return value
-    if origin is Literal and isinstance(value, str) and value in args:
-        return value
-    raise ConfigError(f"{where}: {value!r} must be of type {getattr(kind, '__name__', kind)}")
-
-
-def _fits(kind: type, value: Any) -> bool:
-    """Whether a TOML value may stand where ``kind`` is expected; True is not a number."""
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

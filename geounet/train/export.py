@@ -18,8 +18,9 @@ from geounet.model.networks import build_network
 from geounet.model.radius import structural_radius
 from geounet.tiles import round_up
 from geounet.train.check import load_checks, run_check
-from geounet.train.config import TrainConfig, build
+from geounet.train.config import TrainConfig
 from geounet.train.network import IMAGENET, model_spec, read_checkpoint
+from geounet.train.settings import build
 
 _ENCODER_CREDIT = "Encoder: EfficientNet-Lite0 trained on ImageNet (Apache-2.0)"
 

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from geounet.errors import ConfigError, OutputError
 from geounet.files import replacing
 from geounet.train.check import Check, load_checks, run_check
-from geounet.train.config import FitConfig, TrainConfig, build
+from geounet.train.config import FitConfig, TrainConfig
 from geounet.train.feed import Feed
 from geounet.train.load import load_pools
 from geounet.train.logbook import Logbook, means
@@ -28,6 +28,7 @@ from geounet.train.network import initial_network, read_checkpoint
 from geounet.train.pace import Pace
 from geounet.train.ranks import Place, agreed, choose_device, joined
 from geounet.train.samples import Batch, Sampler
+from geounet.train.settings import build
 
 CHECKPOINT, BEST = "last.pt", "best.pt"
 _LOG_EVERY = 10  # steps averaged per line

@@ -19,14 +19,23 @@ from geounet.train.texture import Sets, narrow
 
 def find_images(source: SourceConfig, data: Path) -> list[Path]:
     """The images of a source, sorted; patterns that match nothing are errors."""
+
+    def glob(pattern: str) -> list[Path]:
+        try:
+            return list(data.glob(pattern))
+        except (ValueError, IndexError, NotImplementedError) as error:
+            raise ConfigError(
+                f"source {source.name!r}: {pattern!r} is no path or pattern below {data}"
+            ) from error
+
     found: set[Path] = set()
     for pattern in source.images:
-        matches = [path for path in data.glob(pattern) if not path.stem.endswith("_mask")]
+        matches = [path for path in glob(pattern) if not path.stem.endswith("_mask")]
         if not matches:
             raise ConfigError(f"source {source.name!r}: no image {pattern!r} below {data}")
         found.update(matches)
     for pattern in source.exclude:
-        found.difference_update(data.glob(pattern))
+        found.difference_update(glob(pattern))
     return sorted(found)
 
 

@@ -112,6 +112,10 @@ def test_patterns_and_exclusions(tmp_path: Path) -> None:
     assert [path.name for path in find_images(source, tmp_path)] == ["t1.tif", "t2.tif"]
     with pytest.raises(ConfigError, match=r"no image 'u\*\.tif'"):
         find_images(replace(source, images=("u*.tif",)), tmp_path)
+    for pattern in ("/t*.tif", "**t.tif", "", "."):
+        for facts in ({"images": (pattern,)}, {"exclude": (pattern,)}):
+            with pytest.raises(ConfigError, match="is no path or pattern below"):
+                find_images(replace(source, **facts), tmp_path)
 
 
 def test_a_checked_scene_is_never_trained_on(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from geounet.errors import ConfigError
 from geounet.train.__main__ import main
-from geounet.train.config import TrainConfig, build, load_config
+from geounet.train.config import TrainConfig, load_config
 from geounet.train.load import find_images
+from geounet.train.settings import build
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
@@ -67,6 +68,12 @@ def test_a_small_configuration(tmp_path: Path) -> None:
         ("steps = 10", 'steps = "ten"', r"fit\.steps: 'ten' must be of type int"),
         ("steps = 10", "steps = true", r"fit\.steps: True must be of type int"),
         ("steps = 10", "steps = 0", r"fit\.steps 0 must be at least 1"),
+        ("steps = 10", "steps = 10\nseed = -1", r"fit\.seed -1 must be 0 \.\. 4\.29497e\+09"),
+        ("steps = 10", "steps = 10\nrate = inf", r"fit\.rate inf must be positive"),
+        ("steps = 10", "steps = 10\nminutes = -1", r"fit\.minutes -1 must be at least 0"),
+        ("steps = 10", "steps = 10\n[augment]\nelastic = 1e6", r"augment\.elastic .* 0 \.\. 200"),
+        ("steps = 10", "steps = 10\n[augment]\nblur = 2", r"augment\.blur 2 must be 0 \.\. 1"),
+        ("share = 1", "share = inf", "share inf must be >= 0"),
         ("steps = 10", "steps = 10\nema = 1.0", r"fit\.ema 1\.0"),
         ("steps = 10", "steps = 10\nrate = 0", r"fit\.rate 0 must be positive"),
         ('0 = ["land"]', '0 = ["lake"]', "unknown class 'lake'"),
