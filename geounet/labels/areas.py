@@ -162,9 +162,18 @@ def _in_crs(layer: _Layer, scene: Scene) -> np.ndarray:
     if layer.crs is None:
         raise LabelError(f"{layer.where}: has no CRS; assign the one it was drawn in")
     change = Transformer.from_crs(layer.crs, CRS.from_wkt(scene.georef.crs), always_xy=True)
-    moved: np.ndarray = shapely.transform(
-        layer.shapes, lambda points: np.column_stack(change.transform(*points.T))
-    )
+
+    def changed(points: np.ndarray) -> np.ndarray:
+        result = np.column_stack(change.transform(*points.T))
+        if not np.isfinite(result).all():
+            x, y = points[~np.isfinite(result).all(axis=1)][0]
+            raise LabelError(
+                f"{layer.where}: x {x:.8g}, y {y:.8g} has no place in the CRS of {scene.uri};"
+                " is the file's own CRS the one it was drawn in?"
+            )
+        return result
+
+    moved: np.ndarray = shapely.transform(layer.shapes, changed)
     return moved
 
 
@@ -176,8 +185,6 @@ def _to_pixels(shapes: np.ndarray, scene: Scene) -> np.ndarray:
         return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
     moved = shapely.transform(shapes, pixels)
-    if not np.isfinite(shapely.bounds(moved[~shapely.is_empty(moved)])).all():
-        raise LabelError(f"{scene.uri}: labels cannot be brought to its CRS; are they far away?")
     broken = ~shapely.is_valid(moved)  # by rounding: vertices that all but touch a line
     moved[broken] = shapely.make_valid(moved[broken])
     result: np.ndarray = moved

@@ -169,6 +169,8 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     path = polygons(tmp_path / "l.geojson", [at(scene, (1, 1), (9, 1), (9, 9))], ["a"], None)
     with pytest.raises(LabelError, match="has no column 'class'; it has kind"):
         read_all(LabelFiles(path, "class"), scene, coding)
+    with pytest.raises(LabelError, match=r"x 500000\.5, y 5399999\.5 has no place in the CRS of"):
+        read_all(LabelFiles(path, "kind"), scene, coding_for({"a": ("water",)}, LEGEND))
     (tmp_path / "no.geojson").write_text("{")
     with pytest.raises(LabelError, match="cannot be read as polygons"):
         read_all(LabelFiles(tmp_path / "no.geojson"), scene, coding)
