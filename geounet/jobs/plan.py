@@ -47,9 +47,12 @@ _BATCH = 16
 _STRETCH_WINDOWS = 8
 _WEIGHT = {"float64": 2.0, "float32": 1.0, "bfloat16": 0.6, "float16": 0.6}
 # Memory of a forward relative to float32; autocast keeps some tensors wide.
-_REUSE = {"openvino": 0.5}
-# Memory of a forward relative to torch, where a runtime plans which layers share their buffers. A
-# U-Net on ResNet-18 took a fifth of the estimate for torch.
+_REUSE = {"openvino": 0.25}
+# Memory of a forward relative to torch, where a runtime plans which layers share their buffers, as
+# measured with a U-Net on ResNet-18.
+_LEAST = {"openvino": 850}
+# Bytes per pixel that it takes at least in float32, as measured with a U-Net on EfficientNet, which
+# takes torch half of that.
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,10 @@ def make_plan(
     hardware = hardware or hardware_for(options)
     budget = options.memory or min(4 << 30, psutil.virtual_memory().total // 4)
     pixel_bytes = _forward_bytes(spec, hardware)
-    sides = Sides(options.tile_size, math.isqrt(budget // pixel_bytes), worthwhile_side(spec))
+    sides = Sides(
+        options.tile_size, math.isqrt(budget // pixel_bytes), worthwhile_side(spec),
+        tall=hardware.device == "cpu",
+    )  # fmt: skip
     tiling = choose_tiling(ground, spec, options.margin, options.merge, sides)
     origin = covered.row, covered.col
     grid = TileGrid(covered.height, covered.width, tiling.core, tiling.margin, spec.stride, origin)
@@ -275,8 +281,9 @@ def _overview(scene: Scene, work: WorkGrid) -> tuple[WorkGrid, int | None]:
 
 def _forward_bytes(spec: ModelSpec, hardware: Hardware) -> int:
     """Bytes of a forward pass per pixel of a patch."""
-    weight = _WEIGHT[hardware.precision] * _REUSE.get(hardware.engine, 1.0)
-    return max(1, int(spec.bytes_per_pixel * weight))
+    wide = spec.bytes_per_pixel * _REUSE.get(hardware.engine, 1.0)
+    wide = max(wide, _LEAST.get(hardware.engine, 0))
+    return max(1, int(wide * _WEIGHT[hardware.precision]))
 
 
 def _waiting_bytes(tiling: Tiling, spec: ModelSpec) -> int:

@@ -1,5 +1,6 @@
 """The margin curve of a network whose radius is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,16 @@ CURVE = ((32, 4e-2), (64, 2e-4), (96, 9e-5), (128, 0.0))
 
 
 @pytest.mark.parametrize(
-    ("size", "margin"),
-    [(2000, 64), (512, 96), (100, 128)],  # the larger the core, the fewer pixels lie near a border
+    ("size", "tile", "margin"),
+    # The larger the core, the fewer pixels lie near a border; a single tile has none.
+    [(8000, 2304, 64), (8000, 832, 96), (8000, 512, 128), (2000, 2304, 32)],
 )
-def test_the_plan_scales_the_curve_to_its_core(tmp_path: Path, size: int, margin: int) -> None:
-    scene = describe(write_scene(tmp_path / "s.tif", noise(size, size)))
+def test_the_plan_scales_the_curve_to_its_core(
+    tmp_path: Path, size: int, tile: int, margin: int
+) -> None:
+    scene = replace(describe(write_scene(tmp_path / "s.tif", noise(9, 9))), height=size, width=size)
     spec = spec_for(32, 500, 96, margin_curve=CURVE)
-    plan = make_plan(scene, spec, SegmentOptions(device="cpu", tile_size=2304))
+    plan = make_plan(scene, spec, SegmentOptions(device="cpu", tile_size=tile))
     assert plan.grid.margin == margin
     assert "1e-04" in plan.promise
 

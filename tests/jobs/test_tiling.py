@@ -2,7 +2,14 @@
 
 import pytest
 
-from geounet.jobs.tiling import MAX_SIDE, Ground, Sides, choose_tiling, worthwhile_side
+from geounet.jobs.tiling import (
+    MAX_SIDE,
+    WITHIN_PROMISE,
+    Ground,
+    Sides,
+    choose_tiling,
+    worthwhile_side,
+)
 from tests.helpers import spec_for
 
 
@@ -15,3 +22,37 @@ def test_patches_are_as_large_as_their_margins_are_worth(radius: int, side: int)
     assert 0.9 * side < patch <= side
     if radius < 64:
         assert (patch / tiling.core[0]) ** 2 < 1.15
+
+
+TRAINED = ((32, 2.0e-3), (64, 5.5e-4), (96, 1.4e-4), (128, 1.7e-5))
+"""Margin curve of a U-Net on ResNet-18, cores of 512 px."""
+
+
+@pytest.mark.parametrize("shape", [(4096, 4096), (20_000, 20_000), (3000, 100_000), (40_000, 900)])
+def test_processors_get_tall_patches(shape: tuple[int, int]) -> None:
+    """Narrower ones of no more pixels, whose borders between tiles still keep the promise."""
+    spec = spec_for(32, 303, 128, margin_curve=TRAINED)
+    ground = Ground(shape, 0)
+    square = choose_tiling(ground, spec, "auto", None, Sides(None, 2300, 2560))
+    tall = choose_tiling(ground, spec, "auto", None, Sides(None, 2300, 2560, tall=True))
+    rows, cols = (size + 2 * tall.margin for size in tall.core)
+    assert cols < square.core[1] + 2 * square.margin or shape[1] < 1024
+    assert rows * cols <= 2300**2
+    assert tall.core[0] * shape[1] <= max(64 << 20, 2300 * shape[1])
+    for tiling in (square, tall):
+        assert tiling.promise == WITHIN_PROMISE
+        borders = sum(-(-s // c) - 1 for s, c in zip(shape, tiling.core, strict=True))
+        share = dict(TRAINED)[tiling.margin]
+        # Sixteen cores of 512 px have six borders.
+        per_border = share * 2048 / 6
+        if shape[0] == shape[1]:
+            assert borders * per_border / shape[0] <= 1e-4
+    assert choose_tiling(ground, spec, "auto", None, Sides(1024, 2300, 2560, tall=True)) == (
+        choose_tiling(ground, spec, "auto", None, Sides(1024, 2300, 2560))
+    )
+
+
+def test_a_raster_of_one_tile_needs_no_margin() -> None:
+    spec = spec_for(32, 303, 128, margin_curve=TRAINED)
+    tiling = choose_tiling(Ground((1500, 1500), 0), spec, "auto", None, Sides(None, 2300, 2560))
+    assert (tiling.margin, tiling.core) == (32, (1504, 1504))
