@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import psutil
 
-from geounet.bands import Stretch, percentile_stretch
+from geounet.bands import Stretch
 from geounet.decision import check_thresholds
 from geounet.errors import ConfigError, SceneError
 from geounet.georef import Frame
@@ -30,9 +30,8 @@ from geounet.raster.scene import (
     choose_bands,
     gdal_environment,
     open_handle,
-    open_scene,
-    read_window,
 )
+from geounet.raster.stretch import scene_stretch
 from geounet.raster.workgrid import WorkGrid
 from geounet.symmetry import Tta
 from geounet.tiles import TileGrid, Window
@@ -44,7 +43,6 @@ MAX_CACHE = 160 << 20
 MAX_SCALE = 16.0
 """Scenes are not enlarged or reduced by more than this."""
 _BATCH = 16
-_STRETCH_WINDOWS = 8
 _WEIGHT = {"float64": 2.0, "float32": 1.0, "bfloat16": 0.6, "float16": 0.6}
 # Memory of a forward relative to float32; autocast keeps some tensors wide.
 _REUSE = {"openvino": 0.25}
@@ -241,7 +239,7 @@ def make_plan(
     return Plan(
         scene=scene,
         bands=bands,
-        stretch=scene_stretch(scene, bands, spec),
+        stretch=scene_stretch(scene, bands, spec.dtype, spec.value_range),
         region=region.window,
         area=region.area,
         work=work,
@@ -289,29 +287,6 @@ def _forward_bytes(spec: ModelSpec, hardware: Hardware) -> int:
 def _waiting_bytes(tiling: Tiling, spec: ModelSpec) -> int:
     """Bytes per pixel of the patches that wait to be blended while others are computed."""
     return 4 * 4 * len(spec.legend) if tiling.merge == "blend" else 0
-
-
-def scene_stretch(scene: Scene, bands: tuple[int, ...], spec: ModelSpec) -> Stretch:
-    """The model's own value range if the scene has its dtype, else the scene's percentiles.
-
-    Percentiles come from up to 64 windows on a regular grid over the scene: a decimated read would
-    decode the whole file where there are no overviews.
-    """
-    if scene.dtype == spec.dtype:
-        low, high = spec.value_range
-        return Stretch((low,) * len(bands), (high,) * len(bands))
-    side = 128
-    rows = np.unique(np.linspace(0, max(0, scene.height - side), _STRETCH_WINDOWS).astype(int))
-    cols = np.unique(np.linspace(0, max(0, scene.width - side), _STRETCH_WINDOWS).astype(int))
-    values, known = [], []
-    with open_scene(scene) as dataset:
-        for row in rows.tolist():
-            for col in cols.tolist():
-                height, width = min(side, scene.height - row), min(side, scene.width - col)
-                data, valid = read_window(dataset, Window(row, col, height, width), bands)
-                values.append(data.reshape(len(bands), 1, -1))
-                known.append(valid.reshape(1, -1))
-    return percentile_stretch(np.concatenate(values, axis=2), np.concatenate(known, axis=1))
 
 
 def _working_grid(

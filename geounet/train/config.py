@@ -47,7 +47,8 @@ class NetworkConfig:
     arch: str
     """As in :class:`~geounet.model.spec.ModelSpec`."""
     bands: tuple[str, ...]
-    """Names of the input bands, in order; the first bands of every scene."""
+    """Names of the input bands, in order: the bands of a scene that have these colours, or its
+    first ones; see ``bidx`` of a source."""
     resolution: float
     """Ground sample distance the model is meant for, in metres."""
     mean: tuple[float, ...]
@@ -110,6 +111,8 @@ class SourceConfig:
     gsd: tuple[float, float] = (0.0, 0.0)
     """Metres per pixel that windows are sampled at, log-uniform between the two; a check is made at
     the first; 0 means as the scene is."""
+    bidx: tuple[int, ...] = ()
+    """Bands of the images that feed the network's, from 1 on, in order, as with ``segment -b``."""
     exclude: tuple[str, ...] = ()
     """Paths or patterns taken out of ``images``; a source that loses all of them takes no part."""
     texture: bool = False

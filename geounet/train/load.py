@@ -8,9 +8,11 @@ import numpy as np
 
 from geounet.errors import ConfigError, SceneError
 from geounet.legend import Legend
-from geounet.raster.scene import Scene, describe
+from geounet.raster.scene import Scene, choose_bands, describe
+from geounet.raster.stretch import scene_stretch
 from geounet.train.config import SourceConfig, TownConfig, TrainConfig
 from geounet.train.labels import find_sets
+from geounet.train.network import model_spec
 from geounet.train.pixels import FilePixels, HeldPixels
 from geounet.train.pool import Pool, pool_of
 from geounet.train.scenes import LabelledScene, make_scene
@@ -65,7 +67,7 @@ def load_scenes(
     """The scenes of each source, the small ones in memory, see ``fit.scene_memory``.
 
     Raises:
-        SceneError: a scene cannot be opened, or has too few bands or another type than uint8.
+        SceneError: a scene cannot be opened, or has too few bands.
         LabelError: labels cannot be used, see :func:`~geounet.train.labels.find_sets`.
         ConfigError: a scene must be in memory and is too large, or has no labelled pixel.
     """
@@ -80,11 +82,18 @@ def load_scenes(
 
 def _described(path: Path, bands: int) -> Scene:
     scene = describe(path)
-    if scene.bands < bands or scene.dtype != "uint8":
-        raise SceneError(
-            f"{path}: {bands} bands of uint8 needed, {scene.bands} of {scene.dtype} found"
-        )
+    if scene.bands < bands:
+        raise SceneError(f"{path}: {bands} bands needed, {scene.bands} found")
     return scene
+
+
+def _bands(scene: Scene, source: SourceConfig, names: tuple[str, ...]) -> tuple[int, ...]:
+    """The 1-based bands that feed the network's: as in prediction where the source or the colours
+    of the scene say so, else the first ones.
+    """
+    if source.bidx or all(scene.colors.count(name) == 1 for name in names):
+        return choose_bands(scene, names, source.bidx)
+    return tuple(range(1, len(names) + 1))
 
 
 def _small(scenes: Sequence[Scene], config: TrainConfig) -> set[str]:
@@ -102,12 +111,14 @@ def _small(scenes: Sequence[Scene], config: TrainConfig) -> set[str]:
 
 def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -> LabelledScene:
     """A scene with its labels; one without a CRS counts as one of 1 m."""
-    legend, gsd = Legend(config.legend), scene.georef.gsd or 1.0
+    legend, gsd, spec = Legend(config.legend), scene.georef.gsd or 1.0, model_spec(config)
+    bands = _bands(scene, source, config.network.bands)
     files = FilePixels(
         scene,
-        tuple(range(1, len(config.network.bands) + 1)),
+        bands,
         find_sets(scene, source, Path(config.data), legend),
         tuple(round(255 * value) for value in config.network.mean),
+        scene_stretch(scene, bands, spec.dtype, spec.value_range),
     )
     pixels = files.held() if held else files
     if source.texture:

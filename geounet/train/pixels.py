@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from geounet.bands import Stretch, normalise
 from geounet.memory import cached_rows
 from geounet.raster.scene import Scene, open_scene, read_valid, read_window
 from geounet.tiles import Window
@@ -90,7 +91,9 @@ class FilePixels:
     reader: SetReader
     """The labels."""
     fill: tuple[int, ...]
-    """Values of the bands where the scene has no data."""
+    """Values of the bands where the scene has no data, 0..255."""
+    stretch: Stretch
+    """What becomes 0 and 255, of scenes of another type than uint8."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -107,7 +110,8 @@ class FilePixels:
             for row in range(window.row, window.row_end, rows):
                 count = min(rows, window.row_end - row)
                 source = Window(row * factor, left, count * factor, width)
-                part, known = read_window(dataset, source, self.bands)
+                values, known = read_window(dataset, source, self.bands)
+                part = values if values.dtype == np.uint8 else self._stretched(values, known)
                 if not known.all():
                     part[:, ~known] = np.array(self.fill, np.uint8)[:, None]
                 for _ in range(level):
@@ -123,6 +127,12 @@ class FilePixels:
         """See :class:`ScenePixels`."""
         with open_scene(self.scene) as dataset:
             return read_valid(dataset, window, self.bands)
+
+    def _stretched(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Values of any type in steps of 1/255, as prediction normalises them."""
+        none, one = (0.0,) * len(self.bands), (1 / 255,) * len(self.bands)
+        steps: np.ndarray = np.rint(normalise(values, known, self.stretch, none, one))
+        return steps.astype(np.uint8)
 
     def held(self) -> HeldPixels:
         """All of it, in memory."""

@@ -4,13 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 import torch
+from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
+from geounet.bands import normalise
 from geounet.errors import ConfigError, LabelError, SceneError
+from geounet.jobs.plan import SegmentOptions, make_plan
 from geounet.labels.areas import Areas
 from geounet.legend import LandClass
+from geounet.raster.scene import describe, open_scene, read_patch
 from geounet.tiles import Window
 from geounet.train import samples
 from geounet.train.check import SampledScene, load_checks, run_check, tally
@@ -18,10 +23,10 @@ from geounet.train.config import SourceConfig, TownConfig, TrainConfig
 from geounet.train.load import find_images, load_pools, load_scenes
 from geounet.train.pixels import HeldPixels
 from geounet.train.pool import Pool
-from geounet.train.samples import Sampler
+from geounet.train.samples import Sampler, standardise
 from geounet.train.scenes import LabelledScene
 from geounet.train.town import make_town
-from tests.helpers import NORTH_UP, write_scene
+from tests.helpers import NORTH_UP, noise, spec_for, write_scene
 from tests.train.tiny import LABELS, blocks, config_for, scene_of, write_pair
 
 
@@ -71,11 +76,50 @@ def test_pixels_without_data_are_ignored_and_shown_as_the_mean(tmp_path: Path) -
     assert (batch.images[~void] != 0).float().mean() > 0.99
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+def test_scenes_of_any_type_look_as_in_prediction(tmp_path: Path, dtype: str) -> None:
+    image = (noise(90, 70).astype(float) * 13 - 900).astype(dtype)
+    image[:, :9] = np.nan if dtype == "float32" else 0
+    none = {} if dtype == "float32" else {"nodata": 0}
+    write_scene(tmp_path / "deep.tif", image, **none)
+    write_scene(tmp_path / "deep_mask.tif", noise(90, 70, 1) % 3)
+    scene = load(tmp_path, "deep.tif", LABELS)
+    network = config_for(tmp_path).network
+    spec = spec_for(mean=network.mean, std=network.std)
+    plan = make_plan(describe(tmp_path / "deep.tif"), spec, SegmentOptions(device="cpu"))
+    with open_scene(plan.scene) as dataset:
+        data, valid = read_patch(dataset, Window(-5, -5, 64, 64), (1, 2, 3))
+    expected = normalise(data, valid, plan.stretch, network.mean, network.std)
+    y, x = np.mgrid[-5:59, -5:59].astype(np.float32)
+    view = scene.window(x, y, 1.0)
+    shown = standardise(view.image, network.mean, network.std, view.valid)
+    # Half a step of 1/255, in standard deviations.
+    assert np.abs(shown.numpy() - expected).max() <= 0.5 / 255 / min(network.std) + 1e-5
+    assert (shown.numpy()[:, ~valid] == 0).all()
+
+
+def test_bands_are_found_by_colour_or_number(tmp_path: Path) -> None:
+    image, mask = blocks(40, 56)
+    path = write_scene(tmp_path / "a.tif", image[::-1], photometric="RGB")
+    write_scene(tmp_path / "a_mask.tif", mask[None])
+    assert np.array_equal(held(load(tmp_path, "a.tif", LABELS)).levels[0], image[::-1])
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [ColorInterp.blue, ColorInterp.green, ColorInterp.red]
+    assert np.array_equal(held(load(tmp_path, "a.tif", LABELS)).levels[0], image)
+    config = config_for(tmp_path)
+    source = SourceConfig("s", ("a.tif",), LABELS, share=1.0, bidx=(2, 2, 1))
+    ((scene,),) = load_scenes(replace(config, source=(source,)), (source,))
+    assert np.array_equal(held(scene).levels[0], image[::-1][[1, 1, 0]])
+    for bidx, message in (
+        ((1, 2), "names 2 bands but the model needs 3"),
+        ((1, 2, 9), "no band 9"),
+    ):
+        with pytest.raises(SceneError, match=message):
+            load_scenes(config, (replace(source, bidx=bidx),))
+
+
 def test_scenes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     image, mask = blocks(40, 56)
-    write_scene(tmp_path / "deep.tif", image.astype(np.uint16))
-    with pytest.raises(SceneError, match="uint16"):
-        load(tmp_path, "deep.tif", LABELS)
     write_scene(tmp_path / "b.tif", image, crs=None)
     with pytest.raises(SceneError, match=r"b_mask\.tif: no such file"):
         load(tmp_path, "b.tif", LABELS)
@@ -92,7 +136,7 @@ def test_scenes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load(tmp_path, "a.tif", LABELS)
     config = config_for(tmp_path)
     four = replace(config.network, bands=("red", "green", "blue", "nir"))
-    with pytest.raises(SceneError, match="4 bands of uint8 needed, 3"):
+    with pytest.raises(SceneError, match="4 bands needed, 3 found"):
         load_pools(replace(config, network=four))
 
 
