@@ -79,10 +79,6 @@ class PolygonsConfig:
     """Attribute that holds the value which ``labels`` explains; none: all polygons have ``*``."""
     outside: tuple[str, ...] = ()
     """Classes that pixels in no polygon may have; none: they are ignored."""
-    aoi: str = ""
-    """File of polygons outside of which labels are ignored."""
-    ignore: str = ""
-    """File of polygons inside of which labels are ignored."""
 
     def __post_init__(self) -> None:
         if not self.path.lower().rpartition(".")[2].startswith("tif"):
@@ -123,6 +119,11 @@ class SourceConfig:
     polygons: PolygonsConfig | None = None
     """Where the labels are polygons: their files; ``labels`` then explains the values of an
     attribute."""
+    aoi: str = ""
+    """File of polygons below ``data`` outside of which labels are ignored; ``{stem}`` as in
+    :class:`PolygonsConfig`."""
+    ignore: str = ""
+    """File of polygons inside of which labels are ignored."""
 
     def __post_init__(self) -> None:
         if not self.images or not self.labels:

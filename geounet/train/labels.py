@@ -61,16 +61,11 @@ def find_sets(scene: Scene, source: SourceConfig, data: Path, legend: Legend) ->
 
 
 def _files(image: Path, source: SourceConfig, data: Path) -> LabelFiles:
-    settings = source.polygons
-    if settings is None:
-        return LabelFiles(image.with_name(f"{image.stem}_mask.tif"))
-
     def place(name: str) -> Path | None:
         return data / name.replace("{stem}", image.stem) if name else None
 
-    return LabelFiles(
-        data / settings.path.replace("{stem}", image.stem),
-        settings.column or None,
-        place(settings.aoi),
-        place(settings.ignore),
-    )
+    areas, settings = (place(source.aoi), place(source.ignore)), source.polygons
+    if settings is None:
+        return LabelFiles(image.with_name(f"{image.stem}_mask.tif"), None, *areas)
+    path = data / settings.path.replace("{stem}", image.stem)
+    return LabelFiles(path, settings.column or None, *areas)

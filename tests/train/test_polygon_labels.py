@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from geounet.train.config import PolygonsConfig, TrainConfig
 from geounet.train.load import load_pools
 from geounet.train.samples import Sampler
 from geounet.train.settings import build
+from tests.helpers import NORTH_UP
 from tests.train.tiny import config_for
 
 
@@ -60,6 +62,37 @@ def test_batches_equal_those_of_masks(tmp_path: Path) -> None:
         pair = [check.scenes[0].pixels.labels(whole) for check in (first, second)]
         np.testing.assert_array_equal(*pair)
     assert build(TrainConfig, json.loads(json.dumps(asdict(polygons))), "") == polygons
+
+
+def box(left: int, top: int, right: int, bottom: int) -> dict[str, Any]:
+    """A rectangle of pixels."""
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    ring = [list(NORTH_UP @ corner) for corner in corners]
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    return {"type": "Feature", "properties": {}, "geometry": geometry}
+
+
+def test_labels_count_in_the_area_of_interest_and_not_in_ignored_places(tmp_path: Path) -> None:
+    masks, polygons = with_polygons(tmp_path)
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    for name, shape in (("train_0_aoi", box(10, 5, 50, 60)), ("holes", box(20, 20, 30, 33))):
+        text = {"type": "FeatureCollection", "crs": crs, "features": [shape]}
+        (tmp_path / f"{name}.geojson").write_text(json.dumps(text))
+    kept = np.zeros((64, 72), bool)
+    kept[5:60, 10:50] = True
+    kept[20:33, 20:30] = False
+    for config in (masks, polygons):
+        source = replace(
+            config.source[0], images=("train_0.tif",), aoi="{stem}_aoi.geojson",
+            ignore="holes.geojson",
+        )  # fmt: skip
+        whole = Window(0, 0, 64, 72)
+        before, after = (
+            load_pools(replace(config, source=(item,)))[0].scenes[0].pixels.labels(whole)
+            for item in (replace(source, aoi="", ignore=""), source)
+        )
+        assert (before != 0).all()
+        np.testing.assert_array_equal(after, np.where(kept, before, 0))
 
 
 def test_faults_are_named(tmp_path: Path) -> None:
