@@ -160,36 +160,38 @@ class PolygonMaker:
         )
 
     def _spill(self, polygons: Polygons) -> None:
-        """Put polygons into the spool, some at a time: their binary is larger than they are."""
-        for rows in _portions(polygons, np.isin(polygons.class_id, self._chosen_ids)):
-            self._measure(polygons if len(rows) == len(polygons) else polygons.take(rows))
-
-    def _measure(self, polygons: Polygons) -> None:
-        """Bring polygons to the scene's CRS once, measure them, and put them into the spool."""
-        transform = self._georef.transform
+        """Measure polygons and put them into the spool in the scene's CRS, class by class and some
+        at a time: their binary is larger than they are.
+        """
+        if not len(polygons):
+            return
         area, perimeter = measure_polygons(polygons, self._georef)
-        for item in self._legend:
-            self._areas[item.name] += float(area[polygons.class_id == item.id].sum())
-        angle, fill = self._shape(polygons)
-        self._spool.append(
-            PolygonBatch(
-                polygons.class_id,
-                polygons.to_wkb(transform),
-                area,
-                perimeter,
-                polygons.confidence,
-                orientation=angle,
-                rectangularity=fill,
-            )
-        )
+        for rows in _portions(polygons, np.isin(polygons.class_id, self._chosen_ids)):
+            classes = polygons.class_id[rows]
+            for item in self._legend:
+                own = rows[classes == item.id]
+                if not len(own):
+                    continue
+                angle, fill = (
+                    self._shape(polygons, own) if item.id in self._squared else (None,) * 2
+                )
+                self._areas[item.name] += float(area[own].sum())
+                self._spool.append(
+                    PolygonBatch(
+                        polygons.class_id[own],
+                        polygons.to_wkb(self._georef.transform, own),
+                        area[own],
+                        perimeter[own],
+                        polygons.confidence[own],
+                        orientation=angle,
+                        rectangularity=fill,
+                    )
+                )
 
-    def _shape(self, polygons: Polygons) -> tuple[np.ndarray, np.ndarray]:
-        """Orientation and rectangularity of the squared classes' polygons, NaN for the others."""
-        angle, fill = np.full(len(polygons), np.nan), np.full(len(polygons), np.nan)
-        rows = np.flatnonzero(np.isin(polygons.class_id, list(self._squared)))
+    def _shape(self, polygons: Polygons, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Orientation and rectangularity of some polygons."""
         outlines = polygons.take(rows).to_shapely(self._georef.transform)
-        angle[rows], fill[rows] = orientation_and_rectangularity(outlines)
-        return angle, fill
+        return orientation_and_rectangularity(outlines)
 
     def __enter__(self) -> Self:
         return self

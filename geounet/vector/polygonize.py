@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from geounet.errors import ConfigError
 from geounet.legend import NODATA_ID
 from geounet.vector.carry import Carry, Pool
-from geounet.vector.polygons import Polygons, sorted_order
+from geounet.vector.polygons import Polygons, order_by, sorted_order
 from geounet.vector.regions import CLASS, LOWEST, copy_rings, group, rings
 from geounet.vector.trace import Bytes, Ints, Longs, scan, walk
 
@@ -169,7 +169,8 @@ class Polygonizer:
             finished, pool.regions, pool.pieces, pool.offsets, pool.points
         )
         if not ordered:
-            records = records[np.lexsort((records[:, 1], records[:, 0]))]
+            key = records[:, 1]
+            records = records[order_by(records[:, 0], key >> 31, key & (2**31 - 1))]
         lowest = pool.regions[finished, LOWEST]
         keys = records[first[:-1], 1]
         corners = np.column_stack([keys & (2**31 - 1), keys >> 31]).astype(np.int32)

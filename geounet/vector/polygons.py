@@ -123,18 +123,24 @@ class Polygons:
         )
         return result
 
-    def to_wkb(self, transform: Transform | None = None) -> "pa.Array":
+    def to_wkb(
+        self, transform: Transform | None = None, order: NDArray[np.int64] | None = None
+    ) -> "pa.Array":
         """Well-known binary as an Arrow array (large_binary), shells counter-clockwise in the
-        target coordinates (RFC 7946's right-hand rule); ``transform`` as in :meth:`coordinates`.
+        target coordinates (RFC 7946's right-hand rule); ``transform`` as in :meth:`coordinates`,
+        ``order`` int64 the polygons that are wanted, all by default.
         """
         import pyarrow as pa
 
         values = np.array(_scaled(transform or (1, 0, 0, 0, 1, 0), self.scale), np.float64)
-        offsets = wkb_offsets(self.ring_offsets, self.polygon_offsets)
+        order = np.arange(len(self)) if order is None else order
+        offsets = wkb_offsets(self.ring_offsets, self.polygon_offsets, order)
         data = np.empty(offsets[-1], np.uint8)
-        write_wkb(self.points, self.ring_offsets, self.polygon_offsets, values, offsets, data)
+        write_wkb(
+            self.points, self.ring_offsets, self.polygon_offsets, values, order, offsets, data
+        )
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(self), buffers)
+        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(order), buffers)
 
     def bounds(self) -> NDArray[np.float64]:
         """Bounding boxes in pixel corners, float64 (n, 4): left, top, right, bottom."""
@@ -169,17 +175,26 @@ def sorted_order(lowest: NDArray[np.int32], first: NDArray[np.int32]) -> NDArray
         lowest: int32 (n,) y of each polygon's lowest edge.
         first: int32 (n, 2) topmost, then leftmost vertex of each, x and y.
     """
-    if not len(first):
+    return order_by(lowest, first[:, 1], first[:, 0])
+
+
+def order_by(*columns: NDArray[np.signedinteger]) -> NDArray[np.int64]:
+    """The order that sorts rows by the first column, then the second and so on, int64 (n,).
+
+    Args:
+        columns: integers (n,) each; no two rows may be the same.
+    """
+    if not len(columns[0]):
         return np.empty(0, np.int64)
-    key = np.zeros(len(first), np.int64)  # one number to sort by: three times faster
+    key = np.zeros(len(columns[0]), np.int64)  # one number to sort by: several times faster
     bits = 0
-    for part in (lowest, first[:, 1], first[:, 0]):
+    for part in columns:
         size = int(part.max() - part.min()).bit_length()
         key = (key << size) | (part - part.min())
         bits += size
     if bits > 62:
-        return np.lexsort((first[:, 0], first[:, 1], lowest))
-    return np.argsort(key, kind="stable")
+        return np.lexsort(columns[::-1])
+    return np.argsort(key)
 
 
 @kernel
@@ -248,12 +263,13 @@ def assemble(
 
 
 def wkb_offsets(
-    ring_offsets: NDArray[np.int64], polygon_offsets: NDArray[np.int64]
+    ring_offsets: NDArray[np.int64], polygon_offsets: NDArray[np.int64], order: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Where each polygon's binary begins: 9 bytes a polygon, 4 a ring, 16 a vertex."""
-    rings = polygon_offsets - polygon_offsets[0]
-    points = ring_offsets[polygon_offsets] - ring_offsets[polygon_offsets[0]]
-    result: NDArray[np.int64] = 9 * np.arange(len(rings)) + 4 * rings + 16 * points
+    begins, ends = polygon_offsets[order], polygon_offsets[order + 1]
+    points = ring_offsets[ends] - ring_offsets[begins]
+    result = np.zeros(len(order) + 1, np.int64)
+    np.cumsum(9 + 4 * (ends - begins) + 16 * points, out=result[1:])
     return result
 
 
@@ -263,10 +279,11 @@ def write_wkb(
     ring_offsets: NDArray[np.int64],
     polygon_offsets: NDArray[np.int64],
     transform: NDArray[np.float64],
+    order: NDArray[np.int64],
     offsets: NDArray[np.int64],
     data: NDArray[np.uint8],
 ) -> None:
-    """Write polygons as little-endian WKB into ``data`` at ``offsets``.
+    """Write polygons in this order as little-endian WKB into ``data`` at ``offsets``.
 
     Rings run clockwise on the lattice's screen: they are written backwards where the affine map
     keeps the handedness of a screen (negative determinant), so that shells come out
@@ -274,31 +291,27 @@ def write_wkb(
     """
     a, b, c, d, e, f = transform
     backwards = a * e - b * d < 0
-    pair = np.empty(2, np.float64)
-    pair_bytes = pair.view(np.uint8)
-    number = np.empty(1, np.uint32)
-    number_bytes = number.view(np.uint8)
-    for p in range(polygon_offsets.size - 1):
-        at = offsets[p] - offsets[0]
+    for k in range(order.size):
+        p = order[k]
+        at = offsets[k]
         data[at] = 1
-        number[0] = 3
+        rings = polygon_offsets[p + 1] - polygon_offsets[p]
         for byte in range(4):
-            data[at + 1 + byte] = number_bytes[byte]
-        number[0] = polygon_offsets[p + 1] - polygon_offsets[p]
-        for byte in range(4):
-            data[at + 5 + byte] = number_bytes[byte]
+            data[at + 1 + byte] = 3 >> 8 * byte
+            data[at + 5 + byte] = rings >> 8 * byte
         at += 9
         for ring in range(polygon_offsets[p], polygon_offsets[p + 1]):
             begin, end = ring_offsets[ring], ring_offsets[ring + 1]
-            number[0] = end - begin
             for byte in range(4):
-                data[at + byte] = number_bytes[byte]
+                data[at + byte] = (end - begin) >> 8 * byte
             at += 4
-            for k in range(end - begin):
-                q = end - 1 - k if backwards else begin + k
+            q, step = (end - 1, -1) if backwards else (begin, 1)
+            for _ in range(end - begin):
                 x, y = points[q, 0], points[q, 1]
-                pair[0] = a * x + b * y + c
-                pair[1] = d * x + e * y + f
-                for byte in range(16):
-                    data[at + byte] = pair_bytes[byte]
+                east = np.float64(a * x + b * y + c).view(np.int64)
+                north = np.float64(d * x + e * y + f).view(np.int64)
+                for byte in range(8):
+                    data[at + byte] = east >> 8 * byte
+                    data[at + 8 + byte] = north >> 8 * byte
                 at += 16
+                q += step

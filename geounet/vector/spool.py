@@ -28,6 +28,10 @@ GEOMETRY = "geometry"
 FLUSH_BYTES = 8 * 2**20
 """Pending geometry of all classes that is written out as record batches."""
 
+LARGE_BYTES = 2**19
+"""Geometry of a record batch that is not put together with others: copying it costs more than
+reading it by itself."""
+
 
 @dataclass(frozen=True)
 class PolygonBatch:
@@ -102,7 +106,7 @@ class PolygonSpool:
         self._by_id = {item.id: item for item in legend}
         self._writers: dict[str, tuple[pa.OSFile, pa.RecordBatchWriter]] = {}
         self._pending: dict[str, list[pa.RecordBatch]] = {}
-        self._pending_bytes = 0
+        self._pending_size = dict.fromkeys(legend.names, 0)
         self._counts = dict.fromkeys(legend.names, 0)
         self._wkb_bytes = dict.fromkeys(legend.names, 0)
         self._stack = ExitStack()
@@ -141,7 +145,7 @@ class PolygonSpool:
             rows = np.flatnonzero(class_id == value)
             own = wkb if len(rows) == len(wkb) else wkb.take(numbers(rows))
             self._add(item, self._record_batch(item, batch, rows, own))
-        if self._pending_bytes >= FLUSH_BYTES:
+        if sum(self._pending_size.values()) >= FLUSH_BYTES:
             self._flush()
 
     def _record_batch(
@@ -165,7 +169,7 @@ class PolygonSpool:
         offsets = offsets_of(record_batch.column(GEOMETRY))
         size = int(offsets[-1] - offsets[0])
         self._pending.setdefault(item.name, []).append(record_batch)
-        self._pending_bytes += size
+        self._pending_size[item.name] += size
         self._counts[item.name] += len(record_batch)
         self._wkb_bytes[item.name] += size
 
@@ -177,12 +181,12 @@ class PolygonSpool:
                     sink = pa.OSFile(str(self._path(name)), "wb")
                     # Compressing would take longer than the polygons' outlines took to follow.
                     self._writers[name] = (sink, pa.ipc.new_stream(sink, self._schema(name)))
-                if len(record_batches) > 1:
+                if self._pending_size[name] < LARGE_BYTES * len(record_batches):
                     record_batches = _joined(record_batches)
                 for record_batch in record_batches:
                     self._writers[name][1].write_batch(record_batch)
         self._pending.clear()
-        self._pending_bytes = 0
+        self._pending_size = dict.fromkeys(self._pending_size, 0)
 
     @contextmanager
     def _disk_errors_named(self) -> Iterator[None]:
