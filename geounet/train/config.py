@@ -283,8 +283,9 @@ class FitConfig:
     workers: int = 0
     """Processes that make the batches; 0: one thread of this process."""
     scene_memory: int = 2048
-    """MiB of scenes that each process keeps in memory, the smallest first; of the others, windows
-    are read from the files when they are drawn. Changes the time, never the result."""
+    """MiB of scenes that each process keeps in memory, the smallest first, and as much again of the
+    scenes of checks; windows of the others are read from their files when they are needed. Changes
+    the time, never the result."""
 
     def __post_init__(self) -> None:
         check_ranges("fit", self, _FIT_RANGES)
