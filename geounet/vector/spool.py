@@ -7,6 +7,7 @@ formats.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,8 @@ class PolygonSpool:
         self._pending_size = dict.fromkeys(legend.names, 0)
         self._counts = dict.fromkeys(legend.names, 0)
         self._wkb_bytes = dict.fromkeys(legend.names, 0)
+        self._disk = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._stack = ExitStack()
         self._folder = self._stack.enter_context(scratch_folder(folder, "spool"))
 
@@ -174,19 +177,29 @@ class PolygonSpool:
         self._wkb_bytes[item.name] += size
 
     def _flush(self) -> None:
-        """Write what is pending, one record batch per class: many small ones would be slow."""
+        """Have what is pending written while more comes; two such heaps are held at most."""
+        self._settle()
+        if self._pending:
+            self._writing = self._disk.submit(self._write, self._pending, self._pending_size)
+            self._pending, self._pending_size = {}, dict.fromkeys(self._pending_size, 0)
+
+    def _settle(self) -> None:
+        """Wait until what was pending before is written."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write(self, pending: Mapping[str, list[pa.RecordBatch]], sizes: Mapping[str, int]) -> None:
+        """Write record batches, small ones of a class as one: many would be slow to read."""
         with self._disk_errors_named():
-            for name, record_batches in self._pending.items():
+            for name, record_batches in pending.items():
                 if name not in self._writers:
                     sink = pa.OSFile(str(self._path(name)), "wb")
                     # Compressing would take longer than the polygons' outlines took to follow.
                     self._writers[name] = (sink, pa.ipc.new_stream(sink, self._schema(name)))
-                if self._pending_size[name] < LARGE_BYTES * len(record_batches):
+                if sizes[name] < LARGE_BYTES * len(record_batches):
                     record_batches = _joined(record_batches)
                 for record_batch in record_batches:
                     self._writers[name][1].write_batch(record_batch)
-        self._pending.clear()
-        self._pending_size = dict.fromkeys(self._pending_size, 0)
 
     @contextmanager
     def _disk_errors_named(self) -> Iterator[None]:
@@ -216,6 +229,7 @@ class PolygonSpool:
             OutputError: the disk is full.
         """
         self._flush()
+        self._settle()
         with self._disk_errors_named():
             for sink, writer in self._writers.values():
                 if not sink.closed:
@@ -225,6 +239,7 @@ class PolygonSpool:
     def close(self) -> None:
         """Remove the spooled polygons."""
         self._pending.clear()
+        self._disk.shutdown()
         for sink, _ in self._writers.values():
             with suppress(OSError):  # What a full disk has no room for is not wanted any more.
                 sink.close()

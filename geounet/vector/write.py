@@ -151,6 +151,7 @@ def _write_verified(job: _Job, staging: Path, folder: Path) -> None:
     path = staging / job.file
     try:
         job.format.write(path, job.layers)
+        _sync(path)  # while other files are written
         counts = [job.format.count(path, layer.name) for layer in job.layers]
     except OutputError:
         raise
