@@ -21,3 +21,21 @@ def _converted_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GEOUNET_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The network of :mod:`tests.train.tiny` as the architecture ``tiny``, on one thread: so small
+    a network only waits for others.
+    """
+    import torch
+
+    from geounet.model import networks
+    from geounet.model.architectures import Architecture
+    from tests.train.tiny import build_tiny
+
+    monkeypatch.setitem(networks.ARCHITECTURES, "tiny", Architecture(build_tiny, 2))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,15 @@ from typer.testing import CliRunner
 
 from geounet.errors import ConfigError, SceneError
 from geounet.jobs.package import PackageOptions, package
-from geounet.model import networks
-from geounet.model.architectures import Architecture
 from geounet.model.bundle import load_bundle
 from geounet.model.networks import build_network
 from geounet.model.stac import stac_item
 from geounet.train.fit import CHECKPOINT, fit
 from geounet.train.network import read_checkpoint
 from tests.helpers import brightness_model, noise, write_scene
-from tests.train.tiny import build_tiny, config_for
+from tests.train.tiny import config_for
 
-
-@pytest.fixture(autouse=True)
-def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(networks.ARCHITECTURES, "tiny", Architecture(build_tiny, 2))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("tiny_architecture")
 
 
 def test_everything_measured_lands_in_the_file_and_the_item(tmp_path: Path) -> None:

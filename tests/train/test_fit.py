@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,8 +8,6 @@ import pytest
 import torch
 
 from geounet.errors import ConfigError, GeounetError, OutputError
-from geounet.model import networks
-from geounet.model.architectures import Architecture
 from geounet.model.bundle import load_bundle
 from geounet.model.networks import build_network
 from geounet.train import fit as loop
@@ -24,16 +21,9 @@ from geounet.train.logbook import CURVES, LOG
 from geounet.train.network import read_checkpoint
 from geounet.train.samples import Sampler
 from tests.helpers import kill_after
-from tests.train.tiny import build_tiny, config_for
+from tests.train.tiny import config_for
 
-
-@pytest.fixture(autouse=True)
-def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(networks.ARCHITECTURES, "tiny", Architecture(build_tiny, 2))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small a network only waits for its other threads
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("tiny_architecture")
 
 
 def test_rate_warms_up_and_falls() -> None:

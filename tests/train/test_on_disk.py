@@ -3,7 +3,6 @@
 import json
 import pickle
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from rasterio.windows import Window as RasterioWindow
 
 from geounet.errors import ConfigError
 from geounet.legend import LandClass
-from geounet.model import networks
-from geounet.model.architectures import Architecture
 from geounet.tiles import Window
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import PolygonsConfig, SourceConfig, TrainConfig, WeightMapConfig
@@ -28,16 +25,9 @@ from geounet.train.network import initial_network
 from geounet.train.pixels import FilePixels, HeldPixels
 from geounet.train.samples import Sampler
 from tests.helpers import NORTH_UP, noise, write_scene
-from tests.train.tiny import LABELS, build_tiny, config_for
+from tests.train.tiny import LABELS, config_for
 
-
-@pytest.fixture(autouse=True)
-def tiny_architecture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(networks.ARCHITECTURES, "tiny", Architecture(build_tiny, 2))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("tiny_architecture")
 
 
 def on_disk(config: TrainConfig) -> TrainConfig:
