@@ -37,5 +37,15 @@ def train(
     if out is not None:
         from geounet.train.fit import CHECKPOINT, fit
 
-        state = fit(settings, out, resume)
+        try:
+            state = fit(settings, out, resume)
+        except KeyboardInterrupt:
+            if not (out / CHECKPOINT).is_file():
+                raise
+            typer.echo(
+                f"interrupted; {out / CHECKPOINT} is at most {settings.fit.save_minutes:g} minutes"
+                " old, go on from it with --resume",
+                err=True,
+            )
+            raise typer.Exit(130) from None
         typer.echo(f"{out / CHECKPOINT}: {state.step} steps, {state.seconds / 60:.1f} minutes")

@@ -8,6 +8,7 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from geounet.errors import ConfigError
+from geounet.train.config import TrainConfig
 from tests.train.test_ranks import CONFIG
 from tests.train.tiny import blocks, write_pair
 
@@ -37,6 +38,21 @@ def test_trains_and_goes_on(config: Path, tmp_path: Path) -> None:
         RUN.invoke(app, ["train", str(config), "-o", str(out)], catch_exceptions=False)
     done = RUN.invoke(app, ["train", str(config), "-o", str(out), "--resume"])
     assert "12 steps" in done.output
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: TrainConfig, out: Path, again: bool) -> None:
+        assert not again
+        out.mkdir()
+        (out / "last.pt").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("geounet.train.fit.fit", stop)
+    done = RUN.invoke(app, ["train", str(config), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 130
+    assert "last.pt is at most 3 minutes old, go on from it with --resume" in done.output
 
 
 def test_preview_shows_windows_labels_and_weights(config: Path, tmp_path: Path) -> None:
