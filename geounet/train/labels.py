@@ -11,7 +11,7 @@ from geounet.labels.source import LabelFiles, LabelSource, find_labels
 from geounet.legend import Legend
 from geounet.raster.scene import Scene
 from geounet.tiles import Window
-from geounet.train.config import SourceConfig
+from geounet.train.sources import SourceConfig
 
 
 @dataclass(frozen=True, eq=False)

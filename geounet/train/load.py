@@ -10,12 +10,13 @@ from geounet.errors import ConfigError, SceneError
 from geounet.legend import Legend
 from geounet.raster.scene import Scene, choose_bands, describe
 from geounet.raster.stretch import scene_stretch
-from geounet.train.config import SourceConfig, TownConfig, TrainConfig
+from geounet.train.config import TrainConfig
 from geounet.train.labels import find_sets
 from geounet.train.network import model_spec
 from geounet.train.pixels import FilePixels, HeldPixels
 from geounet.train.pool import Pool, pool_of
 from geounet.train.scenes import LabelledScene, make_scene
+from geounet.train.sources import SourceConfig, TownConfig
 from geounet.train.texture import Sets, narrow
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from geounet.errors import ConfigError
 from geounet.legend import Legend
-from geounet.train.config import SourceConfig, TownConfig
 from geounet.train.scenes import LabelledScene
+from geounet.train.sources import SourceConfig, TownConfig
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,8 @@ from geounet.errors import ConfigError
 T = TypeVar("T")
 POSITIVE = (1e-12, math.inf)
 """Range of settings that must not be zero."""
+SEEDS = 2**32 - 1
+"""The largest seed."""
 
 
 def check_ranges(where: str, settings: object, ranges: Mapping[str, tuple[float, float]]) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from geounet.train.config import SourceConfig, TrainConfig, load_config
+from geounet.train.config import TrainConfig, load_config
 from geounet.train.curves import read_log
 from geounet.train.fit import fit, losses, start
 from geounet.train.load import load_pools
 from geounet.train.logbook import LOG
 from geounet.train.samples import Batch, Sampler
+from geounet.train.sources import SourceConfig
 from geounet.train.town import make_town
 from geounet.train.weightmap import boundary_weights, connected_instances
 from tests.train.tiny import write_pair

@@ -18,12 +18,13 @@ from geounet.errors import ConfigError
 from geounet.legend import LandClass
 from geounet.tiles import Window
 from geounet.train.check import load_checks, run_check
-from geounet.train.config import PolygonsConfig, SourceConfig, TrainConfig, WeightMapConfig
+from geounet.train.config import TrainConfig, WeightMapConfig
 from geounet.train.fit import fit
 from geounet.train.load import load_pools, load_scenes
 from geounet.train.network import initial_network
 from geounet.train.pixels import FilePixels, HeldPixels
 from geounet.train.samples import Sampler
+from geounet.train.sources import PolygonsConfig, SourceConfig
 from tests.helpers import NORTH_UP, noise, write_scene
 from tests.train.tiny import LABELS, config_for
 

@@ -13,10 +13,11 @@ from rasterio.features import shapes
 from geounet.errors import ConfigError, LabelError
 from geounet.tiles import Window
 from geounet.train.check import load_checks
-from geounet.train.config import PolygonsConfig, TrainConfig
+from geounet.train.config import TrainConfig
 from geounet.train.load import load_pools
 from geounet.train.samples import Sampler
 from geounet.train.settings import build
+from geounet.train.sources import PolygonsConfig
 from tests.helpers import NORTH_UP
 from tests.train.tiny import config_for
 

@@ -19,12 +19,13 @@ from geounet.raster.scene import describe, open_scene, read_patch
 from geounet.tiles import Window
 from geounet.train import samples
 from geounet.train.check import SampledScene, load_checks, run_check, tally
-from geounet.train.config import SourceConfig, TownConfig, TrainConfig
+from geounet.train.config import TrainConfig
 from geounet.train.load import find_images, load_pools, load_scenes
 from geounet.train.pixels import HeldPixels
 from geounet.train.pool import Pool
 from geounet.train.samples import Sampler, standardise
 from geounet.train.scenes import LabelledScene
+from geounet.train.sources import SourceConfig, TownConfig
 from geounet.train.town import make_town
 from tests.helpers import NORTH_UP, noise, spec_for, write_scene
 from tests.train.tiny import LABELS, blocks, config_for, scene_of, write_pair

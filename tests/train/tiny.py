@@ -7,15 +7,10 @@ import numpy as np
 import torch
 
 from geounet.model.spec import ModelSpec
-from geounet.train.config import (
-    AugmentConfig,
-    FitConfig,
-    NetworkConfig,
-    SourceConfig,
-    TrainConfig,
-)
+from geounet.train.config import AugmentConfig, FitConfig, NetworkConfig, TrainConfig
 from geounet.train.pixels import HeldPixels
 from geounet.train.scenes import LabelledScene, make_scene
+from geounet.train.sources import SourceConfig
 from tests.helpers import LEGEND, write_scene
 
 LABELS = {"0": ("land",), "1": ("building",), "2": ("water",)}
