@@ -12,7 +12,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from geounet.errors import ConfigError, OutputError
-from geounet.jobs.extent import resolve_region
+from geounet.jobs.extent import Region
 from geounet.jobs.options import OutputOptions
 from geounet.legend import Legend
 from geounet.raster.mask import read_tags
@@ -103,7 +103,11 @@ def check_outputs(scenes: Sequence[str], outputs: Sequence[Outputs]) -> None:
 
 
 def run_identity(
-    scene: Scene, bundle: "ModelBundle", options: "SegmentOptions", output: OutputOptions
+    scene: Scene,
+    region: Region,
+    bundle: "ModelBundle",
+    options: "SegmentOptions",
+    output: OutputOptions,
 ) -> str:
     """A digest of what determines a scene's results: the scene, the model, the options.
 
@@ -115,7 +119,7 @@ def run_identity(
         output,
         model=bundle.digest,
         # The pixels that are meant, not the name of a file whose polygons may have changed.
-        region=resolve_region(scene, options.extent).identity,
+        region=region.identity,
         options={key: value for key, value in asdict(options).items() if key not in apart},
     )
 

@@ -11,7 +11,7 @@ from geounet.bands import Stretch
 from geounet.decision import check_thresholds
 from geounet.errors import ConfigError, SceneError
 from geounet.georef import Frame
-from geounet.jobs.extent import Extent, resolve_region
+from geounet.jobs.extent import Extent, Region, resolve_region
 from geounet.jobs.tiling import (
     Ground,
     Margin,
@@ -195,7 +195,11 @@ class Plan:
 
 
 def make_plan(
-    scene: Scene, spec: ModelSpec, options: SegmentOptions, hardware: Hardware | None = None
+    scene: Scene,
+    spec: ModelSpec,
+    options: SegmentOptions,
+    hardware: Hardware | None = None,
+    region: Region | None = None,
 ) -> Plan:
     """Fit a model to a scene.
 
@@ -204,13 +208,14 @@ def make_plan(
         spec: the model.
         options: what the user chose.
         hardware: of the workers, where these are other machines; None: this machine's.
+        region: what ``options.extent`` means, where that is known; None: it is found out.
 
     Raises:
         SceneError: the scene lacks bands or resolution.
         ConfigError: an option that cannot be met.
     """
     bands = choose_bands(scene, spec.bands, options.bidx)
-    region = resolve_region(scene, options.extent)
+    region = region or resolve_region(scene, options.extent)
     work, resolution = _working_grid(scene, spec, options)
     work, level = _overview(scene, work)
     covered = work.covering(region.window, spec.stride)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from geounet import __version__
 from geounet.decision import decision_for
 from geounet.jobs.execute import on_a_worker, windowed
+from geounet.jobs.extent import resolve_region
 from geounet.jobs.merge import assembler_for
 from geounet.jobs.options import ClassSummary, OutputOptions, polygon_options
 from geounet.jobs.outputs import (
@@ -98,12 +99,13 @@ def segment_scene(
     """
     started = time.perf_counter()
     scene = describe(uri)
-    identity = run_identity(scene, bundle, options, output)
+    region = resolve_region(scene, options.extent)
+    identity = run_identity(scene, region, bundle, options, output)
     if is_complete(outputs, identity, output.overwrite):
         return Report(uri, outputs, skipped=True)
     check_reprojection(scene, output.dst_crs)
     prepare_folder(outputs.mask.parent)
-    plan = make_plan(scene, bundle.spec, options, _workers_hardware(client, options))
+    plan = make_plan(scene, bundle.spec, options, _workers_hardware(client, options), region)
     listener.planned(plan)
     polygons = polygon_options(bundle.spec.legend, output)
     tags = {

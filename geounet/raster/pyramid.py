@@ -7,6 +7,7 @@ the blocks.
 
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -52,6 +53,7 @@ class LevelWriter:
             half = -(-shape[0] // 2), -(-shape[1] // 2)
             self.coarser = LevelWriter(half, encode, reduce, spool)
         self._encode, self._reduce, self._spool = encode, reduce, spool
+        self._pool = ThreadPoolExecutor(1)  # its thread starts with the first rows
         self._pending: list[np.ndarray] = []
         self.pending_rows = 0
         """Rows that wait for a block to be complete."""
@@ -65,13 +67,15 @@ class LevelWriter:
         if not full:
             return
         whole = np.concatenate(self._pending, axis=1) if len(self._pending) > 1 else rows
-        for start in range(0, full, BLOCK):
-            strip = whole[:, start : min(start + BLOCK, full)]
-            for block in self._encode(strip):
-                self.blocks.append((self._spool.tell(), len(block)))
-                self._spool.write(block)
+        strips = [whole[:, row : min(row + BLOCK, full)] for row in range(0, full, BLOCK)]
+        # The next strip is compressed while this one is halved.
+        encoded = self._pool.map(self._encode, strips)
+        for strip in strips:
             if self.coarser:
                 self.coarser.write(self._reduce(strip))
+            for block in next(encoded):
+                self.blocks.append((self._spool.tell(), len(block)))
+                self._spool.write(block)
         self.row += full
         self.pending_rows = whole.shape[1] - full
         self._pending = [whole[:, full:].copy()] if self.pending_rows else []

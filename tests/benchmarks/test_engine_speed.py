@@ -29,11 +29,12 @@ from tests.benchmarks.test_memory import write_large
 from tests.helpers import brightness_model, spec_for
 
 TURNS = 3
-DEEP_LIMIT = 1.65
+DEEP_LIMIT = 1.4
 """The aim is 1.25."""
+
 CHEAP_LIMIT = 1.5
-STAND_IN_CASES = [(256, 5000, 1.1), (512, 10_000, 1.3)]
-"""Patch side, scene side, limit; the aim is 1.1."""
+STAND_IN_CASES = [(256, 5000, 1.1), (512, 10_000, 1.1)]
+"""Patch side, scene side, limit."""
 FOUR = Legend(tuple(LandClass(i, name, (i, i, i)) for i, name in enumerate("abcd")))
 
 
@@ -180,7 +181,7 @@ def test_an_accelerator_hardly_waits(
     ratio = median(whole) / (0.02 * len(plan.grid))
     record(
         f"Stand-in network, patches of {side} px: whole run over {len(plan.grid)}"
-        " patches x 20 ms, aim 1.1",
+        " patches x 20 ms",
         ratio, limit,
     )  # fmt: skip
     assert ratio <= limit
