@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from geounet.errors import ConfigError
+from geounet.model.bundle import load_bundle
 from geounet.train import compare as comparing
 from geounet.train import plain
 from geounet.train.check import load_checks
@@ -217,6 +218,9 @@ def test_the_plain_loop_goes_on_where_it_was_cut_off(
     resumed = plain.train_plainly(config, 5, out, again=True)
     assert resumed.step == 5
     assert all(torch.equal(v, whole[key]) for key, v in resumed.network.state_dict().items())
+    export(out / CHECKPOINT, tmp_path / "plain.safetensors", "a test")
+    weights = load_bundle(tmp_path / "plain.safetensors").tensors()
+    assert all(torch.allclose(value, whole[key], rtol=1e-3) for key, value in weights.items())
     with pytest.raises(ConfigError, match="was written by another loop"):
         fit(config, out, again=True)
 

@@ -2,7 +2,7 @@ import json
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -211,6 +211,25 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_log(tmp_path: Path) -> None:
     fit(more, tmp_path / "run", again=True)
     assert log.read_text().startswith(whole + '{"step": 20, "seconds"')
     assert [line["step"] for line in read_log(log)] == [10, 10, 20, 20]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(tmp_path, steps=1)
+    fit(config, tmp_path / "run")
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+
+    def full(_: object, stream: BinaryIO) -> None:
+        stream.write(before[:100])
+        raise RuntimeError("unexpected pos 64 vs 0\nand where in C++ that was")
+
+    monkeypatch.setattr(torch, "save", full)
+    more = replace(config, fit=replace(config.fit, steps=2))
+    with pytest.raises(OutputError, match=r"last\.pt: cannot be written: unexpected pos 64 vs 0$"):
+        fit(more, tmp_path / "run", again=True)
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+    assert not list((tmp_path / "run").glob(".*"))
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -60,6 +60,16 @@ def test_labels_are_full_partial_or_ignored(tmp_path: Path) -> None:
         assert (pixels.sets.ravel()[spots] == value).all()
 
 
+def test_masks_of_another_grid_fit_by_their_place(tmp_path: Path) -> None:
+    image, mask = blocks(40, 56)
+    write_scene(tmp_path / "a.tif", image)
+    # Pixels of half the size, and three more rows above the scene.
+    fine = np.kron(np.pad(mask, ((3, 0), (0, 0))), np.ones((2, 2), np.uint8))
+    place = NORTH_UP @ Affine.translation(0, -3) @ Affine.scale(0.5)
+    write_scene(tmp_path / "a_mask.tif", fine[None], transform=place)
+    assert np.array_equal(held(load(tmp_path, "a.tif", LABELS)).sets, 1 << mask)
+
+
 def test_pixels_without_data_are_ignored_and_shown_as_the_mean(tmp_path: Path) -> None:
     image, mask = blocks(40, 56)
     image[:, :7] = 0
