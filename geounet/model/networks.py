@@ -1,6 +1,7 @@
 """Networks from their facts. Nothing is downloaded; heavy libraries are imported when needed."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from geounet.errors import ModelError
@@ -59,6 +60,7 @@ def smp_network(spec: ModelSpec, encoder_weights: str | None = None) -> "nn.Modu
     if name == "DPT":
         options.setdefault("dynamic_img_size", True)  # patches of any size, not of the encoder's
     try:
+        _check_options(factory, spec)
         return factory(
             encoder_name=spec.encoder,
             encoder_weights=encoder_weights,
@@ -68,3 +70,13 @@ def smp_network(spec: ModelSpec, encoder_weights: str | None = None) -> "nn.Modu
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"model {spec.name!r}: {spec.arch} cannot be built: {error}") from error
+
+
+def _check_options(factory: "Callable[..., nn.Module]", spec: ModelSpec) -> None:
+    """Refuse misspelt options: smp hands what it does not know to the encoder, and only those of
+    timm say what they do not know either.
+    """
+    known = [key for key in signature(factory).parameters if key != "kwargs"]
+    unknown = [key for key in spec.options if key not in known]
+    if unknown and not str(spec.encoder).startswith("tu-"):
+        raise TypeError(f"no option {unknown[0]!r}; known: {', '.join(known)}")

@@ -125,6 +125,11 @@ def test_a_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
         ({"arch": "smp:Unet"}, "encoder None"),
         ({"arch": "smp:encoders", "encoder": "resnet18"}, "cannot be built"),
         ({"arch": "smp:Unet", "encoder": "unheard"}, "cannot be built"),
+        (
+            {"arch": "smp:Unet", "encoder": "resnet18", "options": {"decoder_chanels": [8]}},
+            "no option 'decoder_chanels'; known: encoder_name",
+        ),
+        ({"arch": "smp:Unet", "encoder": LITE, "options": {"decoder_chanels": [8]}}, "built"),
         ({"arch": "smp:Unet", "encoder": "resnet18", "options": {"depth": 3}}, "depth"),
     ],
 )
