@@ -2,7 +2,11 @@
 
 Strategy. A building's new rings replace the borders of its old ones. Where other borders end at the
 old ring, they are led on to the new one: a border that now ends outside the building goes on to the
-nearest point of the wall; one that now ends inside is cut off where it enters.
+nearest point of the wall; one that now ends inside is cut off where it enters. A border that is the
+wall of another building goes on in that wall's own new direction.
+
+Buildings that share a wall are fitted one after the other: the wall is drawn with the first and
+stays; the next replaces the rest of its rings, from one end of what stays to the other.
 
 A building is accepted only if the coverage stays planar and keeps its topology: no new segment
 meets any segment of another border, and no other vertex changes sides between the old rings and
@@ -17,11 +21,22 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.vector.arcs import FOLLOW, RING, TWIN, Coverage, Flags, number_starts
+from geounet.vector.arcs import FOLLOW, OWNER, RING, TWIN, Coverage, Flags, number_starts
 from geounet.vector.compiled import kernel
-from geounet.vector.ends import FARTHEST, HEAD, ascending, attach, rebuild, turning
+from geounet.vector.ends import (
+    BESIDE,
+    FARTHEST,
+    HEAD,
+    NEAR,
+    append_border,
+    ascending,
+    attach,
+    new_place,
+    rebuild,
+    turning,
+)
 from geounet.vector.grid import Grid, cells_of, changes_side, enter, is_met, make_grid, with_room
-from geounet.vector.segments import meet
+from geounet.vector.segments import meet, nearest
 from geounet.vector.trace import Ints, Longs
 
 SCALE = 256
@@ -116,16 +131,20 @@ def fit(
 
     Returns:
         Which buildings were accepted; for each border where its new points lie, int64 (borders,
-        2), -1 for the old ones; its new ends, int64 (borders, 2, 3): points taken off at the head
-        and the tail, and the point put there (x, y; the number is -1 where nothing changes);
-        and the new points, int32 (n, 2).
+        2), -1 for the old ones; its new ends, int64 (borders, 2, 4): points taken off at the head
+        and the tail, the point put there (x, y; the number is -1 where nothing changes), and the
+        segment from there to the rest of the border (-1 for none); and the new points, int32
+        (n, 2).
     """
     accepted = np.zeros(buildings.size, np.bool_)
     replaced = np.empty((offsets.size - 1, 2), np.int64)
-    ends = np.empty((offsets.size - 1, 2, 3), np.int64)
+    ends = np.empty((offsets.size - 1, 2, 4), np.int64)
+    rank = np.full(half_offsets.size - 1, -1, np.int64)  # polygon -> building yet to be fitted
+    for k in range(buildings.size):
+        rank[buildings[k]] = k if usable[k] else -1
     for border in range(offsets.size - 1):
         replaced[border, 0] = replaced[border, 1] = -1
-        for m in range(3):
+        for m in range(4):
             ends[border, 0, m] = ends[border, 1, m] = -1
     most = 0
     total = 0
@@ -135,7 +154,7 @@ def fit(
         old = 0
         for half in range(half_offsets[buildings[k]], half_offsets[buildings[k] + 1]):
             old += offsets[borders[half] + 1] - offsets[borders[half]]
-        most = max(most, max(size, old) + FARTHEST * halves + 4)
+        most = max(most, max(size, old) + (FARTHEST + 2) * halves + 4)
         total += size
     result = np.empty((total, 2), np.int32)
     n_result = 0
@@ -144,10 +163,11 @@ def fit(
     off = np.empty(most, np.int64)  # segments that it switches off
     places, spots = np.empty(most), np.empty((most, 2), np.int64)
     skip = np.empty((2 * most, 2), np.int64)
-    staged = np.empty((most, 5), np.int64)  # border, end, points taken off, x, y
+    staged = np.empty((most, 6), np.int64)  # border, end, points taken off, x, y, new segment
     for k in range(buildings.size):
         if not usable[k]:
             continue
+        rank[buildings[k]] = -1
         n_off = n_fresh = n_staged = np.int64(0)
         start = n_result
         good = True
@@ -157,18 +177,34 @@ def fit(
             begin = half
             while half < last and table[half, RING] == table[begin, RING]:
                 half += 1
-            n_old = np.int64(0)
+            n_old = n_skip = np.int64(0)
             for h in range(begin, half):
                 border = borders[h]
-                good &= replaced[border, 0] < 0
+                good &= replaced[border, 0] < start  # else on both sides of this building
+                if replaced[border, 0] >= 0:  # a wall shared with a building that is done: it stays
+                    size = replaced[border, 1] - replaced[border, 0]
+                    good &= n_old + size <= most and n_skip + size <= most
+                    for p in range(size if good else 0):
+                        at = new_place(replaced, border, first[border] == h, p)
+                        skip[n_skip, 0], skip[n_skip, 1] = result[at, 0], result[at, 1]
+                        n_skip += 1
+                        if p < size - 1:
+                            old_ring[n_old, 0], old_ring[n_old, 1] = result[at, 0], result[at, 1]
+                            n_old += 1
+                    continue
+                for end in range(2):
+                    if ends[border, end, 3] >= 0 and grid.active[ends[border, end, 3]]:
+                        off[n_off] = ends[border, end, 3]
+                        n_off += 1
+                        grid.active[ends[border, end, 3]] = False
                 for p in range(offsets[border], offsets[border + 1] - 1):
-                    good &= grid.active[p]
-                    off[n_off] = p
-                    n_off += 1
-                    grid.active[p] = False
-                    at = p if first[border] == h else offsets[border + 1] - 1 - p + offsets[border]
-                    old_ring[n_old, 0], old_ring[n_old, 1] = points[at, 0], points[at, 1]
-                    n_old += 1
+                    if grid.active[p]:
+                        off[n_off] = p
+                        n_off += 1
+                        grid.active[p] = False
+                n_old = append_border(
+                    border, first[border] == h, points, offsets, ends, old_ring, n_old
+                )
             n_ring = np.int64(0)
             for p in range(new_rings[number], new_rings[number + 1] - 1):
                 if (
@@ -182,14 +218,35 @@ def fit(
             good = bool(good and n_ring >= 3 and (turning(ring, n_ring) > 0) == shell)
             if not good:
                 break
-            n_skip = np.int64(0)
             noded = degree[begin] != 2 or half > begin + 1
             for h in range(begin, half):
                 if not noded:
                     break
+                wall = h if replaced[borders[h], 0] >= 0 else before[h]
+                border = borders[wall]
+                if replaced[border, 0] >= 0:  # a wall that stays ends here
+                    forward = (first[border] == wall) == (wall == h)
+                    end = new_place(replaced, border, forward, 0)
+                    x, y = int(result[end, 0]), int(result[end, 1])
+                    place, at_x, at_y = nearest(ring, n_ring, np.int64(x), np.int64(y))
+                    away = max(abs(at_x - x), abs(at_y - y))
+                    reach = NEAR if place == np.floor(place) else 2 * BESIDE
+                    good = bool(good and away <= reach)
+                    places[h - begin] = place % n_ring
+                    spots[h - begin, 0], spots[h - begin, 1] = x, y
+                    continue
+                owner = np.int64(-1)  # the building that the border belongs to
+                if table[h, TWIN] >= 0:
+                    owner = rank[table[table[h, TWIN], OWNER]]
+                if owner < 0 and table[before[h], TWIN] >= 0:
+                    owner = rank[table[table[before[h], TWIN], OWNER]]
+                wanted = new_points[:0]
+                if owner >= 0:
+                    number_of = new_polygons[owner]
+                    wanted = new_points[new_rings[number_of] : new_rings[number_of + 1]]
                 found, border, end, taken, place, x, y = attach(
                     h, shell, ring, n_ring, table, before, degree, borders, first, points, offsets,
-                    replaced, grid, off, n_off,
+                    replaced, grid, off, n_off, wanted,
                 )  # fmt: skip
                 good &= found
                 if not found:
@@ -201,18 +258,21 @@ def fit(
                 skip[n_skip + 1, 0], skip[n_skip + 1, 1] = x, y
                 n_skip += 2
                 staged[n_staged, 0], staged[n_staged, 1], staged[n_staged, 2] = border, end, taken
-                staged[n_staged, 3], staged[n_staged, 4] = x, y
+                staged[n_staged, 3], staged[n_staged, 4], staged[n_staged, 5] = x, y, -1
                 n_staged += 1
                 # the segment that leads the border on
                 at = offsets[border] + taken if end == HEAD else offsets[border + 1] - 1 - taken
                 if points[at, 0] != x or points[at, 1] != y:
                     fresh[n_fresh, 0], fresh[n_fresh, 1] = x, y
                     fresh[n_fresh, 2], fresh[n_fresh, 3] = points[at, 0], points[at, 1]
+                    staged[n_staged - 1, 5] = n_fresh
                     n_fresh += 1
             good = good and ascending(places, half - begin if noded else 0)
             if not good:
                 break
             for h in range(begin, half):
+                if replaced[borders[h], 0] >= 0:
+                    continue
                 from_place, to_place = 0.0, np.float64(n_ring)
                 from_x, from_y = np.int64(ring[0, 0]), np.int64(ring[0, 1])
                 to_x, to_y = from_x, from_y
@@ -228,7 +288,7 @@ def fit(
                 n_result += 1
                 corner = int(np.floor(from_place)) + 1
                 while corner < to_place:
-                    at = corner % n_ring
+                    at = int(corner % n_ring)
                     if ring[at, 0] != result[n_result - 1, 0] or (
                         ring[at, 1] != result[n_result - 1, 1]
                     ):
@@ -256,6 +316,16 @@ def fit(
                             result[where + p, m], result[q, m] = other, one
                 # noted right away: a border on both sides of this building spoils it
                 replaced[border, 0], replaced[border, 1] = where, n_result
+            n_ring = np.int64(0)
+            for h in range(begin, half):  # with the walls that stay
+                border = borders[h]
+                size = replaced[border, 1] - replaced[border, 0]
+                good &= n_ring + size <= most
+                for p in range(size - 1 if good else 0):
+                    at = new_place(replaced, border, first[border] == h, p)
+                    ring[n_ring, 0], ring[n_ring, 1] = result[at, 0], result[at, 1]
+                    n_ring += 1
+            good = bool(good and (turning(ring, n_ring) > 0) == shell)
             good = good and not changes_side(grid, old_ring, n_old, ring, n_ring, skip, n_skip)
             if not good:
                 break
@@ -268,6 +338,8 @@ def fit(
             for m in range(n_staged):
                 for q in range(3):
                     ends[staged[m, 0], staged[m, 1], q] = staged[m, 2 + q]
+                number = staged[m, 5]
+                ends[staged[m, 0], staged[m, 1], 3] = number + grid.counts[0] if number >= 0 else -1
             needed = 0
             for one in range(n_fresh):
                 needed += cells_of(fresh[one], grid.frame[0])
