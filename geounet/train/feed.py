@@ -54,6 +54,7 @@ class Feed:
     def _moved(self, value: Tensor) -> Tensor:
         if self.place.device.type == "cpu":
             return value
+        # From pinned memory copies run beside the kernels.
         return value.pin_memory().to(self.place.device, non_blocking=True)
 
     def _thread(self, first: int, end: int) -> Iterator[Batch]:
@@ -73,6 +74,7 @@ class Feed:
             batch_size=None,
             sampler=range(first, end),
             num_workers=self.workers,
+            pin_memory=self.place.device.type == "cuda",
             # Forking a process whose libraries run threads of their own (Dask's, OpenVINO's) may
             # crash it.
             multiprocessing_context="spawn",

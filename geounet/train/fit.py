@@ -7,7 +7,7 @@ the same windows and the gradient that of the whole batch (see :mod:`geounet.tra
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from geounet.errors import ConfigError, OutputError
 from geounet.files import replacing
@@ -65,6 +66,11 @@ class State:
         self.forward: nn.Module = self.network
         if self.place.world > 1:
             self.forward = DistributedDataParallel(self.network)
+        # Looked up once: a thousand small tensors take longer to find than to average.
+        own, other = self.average.state_dict(), self.network.state_dict()
+        pairs = [(own[key], other[key]) for key in own]
+        self.averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counted = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     def progress(self, fit: FitConfig) -> float:
         """Part of the run that is over, by steps or by the clock, whichever is further on."""
@@ -102,11 +108,15 @@ def _optimizer(network: nn.Module, fit: FitConfig) -> torch.optim.Optimizer:
             weight_decay = fit.weight_decay if decay else 0.0
             if members:
                 groups.append({"params": members, "weight_decay": weight_decay, "factor": factor})
-    return torch.optim.AdamW(groups, lr=fit.rate)
+    # One kernel for all weights on a GPU, where starting thousands would take longer than they run.
+    on_gpu = next(network.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=fit.rate, fused=True if on_gpu else None)
 
 
-def train_step(state: State, batch: Batch, config: TrainConfig) -> dict[str, float]:
-    """One optimizer step; returns what the log shows."""
+def train_step(state: State, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
+    """One optimizer step; returns what the log shows, scalars on the device: reading one there and
+    then would make a GPU wait for the next step to be prepared.
+    """
     fit, place = config.fit, state.place
     rate = learning_rate(state.step, state.progress(fit), fit)
     for group in state.optimizer.param_groups:
@@ -124,13 +134,11 @@ def train_step(state: State, batch: Batch, config: TrainConfig) -> dict[str, flo
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), fit.clip)
-    if not math.isfinite(float(norm)):
-        raise ConfigError(f"step {state.step}: gradient not finite; lower fit.rate {fit.rate}")
     state.optimizer.step()
     state.step += 1
     _update_average(state, fit.ema)
-    parts = {name: value.item() for name, value in terms.items()}
-    return {"loss": total.item(), **parts, "norm": float(norm), "rate": rate}
+    entry = {"loss": total, **terms, "norm": norm, "rate": torch.tensor(rate)}
+    return {key: value.detach() for key, value in entry.items()}
 
 
 def losses(logits: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
@@ -161,12 +169,10 @@ def inner(plane: Tensor, logits: Tensor) -> Tensor:
 def _update_average(state: State, decay: float) -> None:
     """Move the average towards the weights; early on faster, so that it forgets the start."""
     keep = min(decay, (1 + state.step) / (10 + state.step))
-    source = state.network.state_dict()
-    for key, value in state.average.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(source[key], 1 - keep)
-        else:
-            value.copy_(source[key])
+    average, latest = zip(*state.averaged, strict=True)
+    get_ema_multi_avg_fn(keep)(average, latest, 0)  # type: ignore[no-untyped-call]
+    for count, seen in state.counted:
+        count.copy_(seen)
 
 
 def save_checkpoint(path: Path, state: State, config: TrainConfig) -> None:
@@ -248,7 +254,7 @@ def _loop(
     """Steps until the run is over; the leading process logs, checks and saves."""
     fit, place = config.fit, state.place
     pace = Pace()
-    entries: list[dict[str, float]] = []
+    entries: list[dict[str, Tensor]] = []
     saved = mark = time.monotonic()
     waited, waited_since = 0.0, mark
     if state.over(fit):
@@ -260,23 +266,35 @@ def _loop(
         entry = train_step(state, batch, config)
         now = time.monotonic()
         state.seconds, mark = agreed(state.seconds + now - mark, place), now
-        book.advance(state.step, state.progress(fit), entry["loss"])
+        book.advance(state.step, state.progress(fit))
         entries.append(entry)
+        checking = fit.check_every > 0 and state.step % fit.check_every == 0
+        saving = place.leads and now - saved > 60 * fit.save_minutes
+        if len(entries) == _LOG_EVERY or checking or saving or state.over(fit):
+            _must_be_finite(entries, state, fit)
         if len(entries) == _LOG_EVERY:
             waiting = (feed.waited - waited) / max(now - waited_since, 1e-9)
             waited, waited_since = feed.waited, now
             more = {"waiting": round(waiting, 4), "threads": torch.get_num_threads()}
             book.write(state.step, state.seconds, {**means(entries), **more})
             entries.clear()
-        if fit.check_every and state.step % fit.check_every == 0:
+        if checking:
             _judge(state, checks, book, config, path)
             # Time that the checks took is not time between batches.
             waited_since += time.monotonic() - now
-        if place.leads and now - saved > 60 * fit.save_minutes:
+        if saving:
             save_checkpoint(path, state, config)
             saved = now
         if state.over(fit):
             break
+
+
+def _must_be_finite(entries: Sequence[Mapping[str, Tensor]], state: State, fit: FitConfig) -> None:
+    """Refuse to go on, and to keep weights, after a gradient that was not finite."""
+    for index, entry in enumerate(entries):
+        if not math.isfinite(float(entry["norm"])):
+            step = state.step - len(entries) + index
+            raise ConfigError(f"step {step}: gradient not finite; lower fit.rate {fit.rate}")
 
 
 def _judge(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -52,16 +52,16 @@ class Logbook:
         if self._board is not None:
             self._board.close()
 
-    def advance(self, step: int, progress: float, loss: float) -> None:
+    def advance(self, step: int, progress: float) -> None:
         """Move the bar to ``progress`` 0..1."""
-        self._bar.update(
-            self._task, completed=min(1.0, progress), description=str(step), note=f"loss {loss:.3f}"
-        )
+        self._bar.update(self._task, completed=min(1.0, progress), description=str(step))
 
     def write(self, step: int, seconds: float, entry: Mapping[str, Any]) -> None:
         """Append a line; numbers go to TensorBoard too, under the check's name if it has one."""
         if self._quiet:
             return
+        if "loss" in entry:
+            self._bar.update(self._task, note=f"loss {entry['loss']:.3f}")
         line = {"step": step, "seconds": round(seconds, 1), **entry}
         path = self._out / LOG
         with _writing(path), path.open("a", encoding="utf-8") as stream:
@@ -104,9 +104,9 @@ def _board(out: Path) -> Any:
     return SummaryWriter(out / "tensorboard")
 
 
-def means(entries: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def means(entries: Sequence[Mapping[str, SupportsFloat]]) -> dict[str, float]:
     """Mean of every key, to four significant digits."""
     return {
-        key: float(f"{sum(entry[key] for entry in entries) / len(entries):.4g}")
+        key: float(f"{sum(float(entry[key]) for entry in entries) / len(entries):.4g}")
         for key in entries[0]
     }

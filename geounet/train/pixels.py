@@ -30,6 +30,10 @@ class ScenePixels(Protocol):
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether there is known to be data everywhere."""
+
     def image(self, level: int, window: Window) -> np.ndarray:
         """uint8 ``(bands, h, w)`` of a window of a level of the pyramid, in that level's pixels."""
 
@@ -66,6 +70,11 @@ class HeldPixels:
         """See :class:`ScenePixels`."""
         return self.sets.shape[0], self.sets.shape[1]
 
+    @property
+    def complete(self) -> bool:
+        """See :class:`ScenePixels`."""
+        return self.known is None
+
     def image(self, level: int, window: Window) -> np.ndarray:
         """See :class:`ScenePixels`."""
         return self.levels[level][:, *_slices(window)]
@@ -99,6 +108,11 @@ class FilePixels:
     def shape(self) -> tuple[int, int]:
         """See :class:`ScenePixels`."""
         return self.scene.shape
+
+    @property
+    def complete(self) -> bool:
+        """See :class:`ScenePixels`."""
+        return False
 
     def image(self, level: int, window: Window) -> np.ndarray:
         """See :class:`ScenePixels`."""

@@ -72,7 +72,12 @@ class LabelledScene:
             (y + 0.5) / factor - 0.5,
         )
         labels = _pick(self.pixels.labels, self.shape, x, y)
-        return View(image, torch.from_numpy(labels), _pick(self.pixels.valid, self.shape, x, y))
+        valid = (
+            np.ones(labels.shape, bool)
+            if self.pixels.complete
+            else _pick(self.pixels.valid, self.shape, x, y)
+        )
+        return View(image, torch.from_numpy(labels), valid)
 
     def objects(self, x: np.ndarray, y: np.ndarray, labels: np.ndarray, bits: int) -> np.ndarray:
         """Object numbers, int32 ``(h, w)``, at positions whose label sets are ``labels``.
@@ -140,7 +145,12 @@ def _pick(
     top, left = int(rows.min()), int(cols.min())
     extent = Window(top, left, int(rows.max()) - top + 1, int(cols.max()) - left + 1)
     inside, row_map, col_map = _mirrored(extent, shape)
-    picked: np.ndarray = read(inside)[row_map[rows - top], col_map[cols - left]]
+    values = read(inside)
+    # One look-up instead of three: most windows lie inside, and their map changes nothing.
+    rows, cols = rows - top, cols - left
+    if inside != extent:
+        rows, cols = row_map[rows], col_map[cols]
+    picked: np.ndarray = np.take(values, rows * values.shape[1] + cols)
     return picked
 
 
@@ -150,8 +160,12 @@ def _sample(
     """Bilinear values of uint8 ``(bands, h, w)`` at (x, y), as float32 in 0..1."""
     left, top = math.floor(x.min()), math.floor(y.min())
     width, height = math.floor(x.max()) + 2 - left, math.floor(y.max()) + 2 - top
-    inside, rows, cols = _mirrored(Window(top, left, height, width), shape)
-    crop = torch.from_numpy(read(inside)[:, rows[:, None], cols[None, :]]).float() / 255.0
+    extent = Window(top, left, height, width)
+    inside, rows, cols = _mirrored(extent, shape)
+    values = read(inside)
+    if inside != extent:
+        values = values[:, rows[:, None], cols[None, :]]
+    crop = torch.from_numpy(np.ascontiguousarray(values)).float().div_(255.0)
     grid = np.stack([(x - left + 0.5) / width * 2 - 1, (y - top + 0.5) / height * 2 - 1], axis=-1)
     # The crop holds every neighbour of every position: padding never acts.
     return functional.grid_sample(
