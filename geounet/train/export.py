@@ -22,7 +22,7 @@ from geounet.train.config import TrainConfig
 from geounet.train.network import IMAGENET, model_spec, read_checkpoint
 from geounet.train.settings import build
 
-_ENCODER_CREDIT = "Encoder: EfficientNet-Lite0 trained on ImageNet (Apache-2.0)"
+_ENCODER_CREDIT = "Encoder: EfficientNet-Lite{} trained on ImageNet (Apache-2.0)"
 
 
 def export(
@@ -115,8 +115,9 @@ def card(
     configs = [build(TrainConfig, json.loads(stage["config"]), "") for stage in stages]
     credit = dict.fromkeys(earlier.get("attribution", ()))
     credit |= {item.credit: None for config in configs for item in config.source if item.credit}
-    if any(config.network.pretrained == IMAGENET for config in configs):
-        credit[_ENCODER_CREDIT] = None
+    for config in configs:
+        if config.network.pretrained in IMAGENET:
+            credit[_ENCODER_CREDIT.format(IMAGENET[config.network.pretrained])] = None
     return {
         "stages": [
             *earlier.get("stages", ()),

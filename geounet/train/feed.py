@@ -4,19 +4,27 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from geounet.train.ranks import Place
-from geounet.train.samples import Batch, Sampler
+from geounet.train.samples import Batch
+
+
+class Batches(Protocol):
+    """What makes batches: :class:`~geounet.train.samples.Sampler` is one."""
+
+    def batch(self, step: int, part: range | None = None) -> Batch:
+        """The windows of a step; of them only ``part``, if given."""
 
 
 class _Steps(Dataset[Batch]):
     """Step -> batch, for the worker processes of a ``DataLoader``."""
 
-    def __init__(self, sampler: Sampler, part: range) -> None:
+    def __init__(self, sampler: Batches, part: range) -> None:
         self._sampler, self._part = sampler, part
 
     def __getitem__(self, step: int) -> Batch:
@@ -28,7 +36,7 @@ class _Steps(Dataset[Batch]):
 class Feed:
     """A run's batches, on the device that trains."""
 
-    sampler: Sampler
+    sampler: Batches
     place: Place
     batch: int
     """Windows per step, of all processes together."""

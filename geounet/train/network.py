@@ -12,13 +12,18 @@ from geounet.legend import Legend
 from geounet.model.architectures import ARCHITECTURES
 from geounet.model.bundle import load_bundle
 from geounet.model.networks import build_network
-from geounet.model.pretrained import load_encoder_file, load_imagenet_lite0, network_from_hub
+from geounet.model.pretrained import (
+    LITE_SIZES,
+    load_encoder_file,
+    load_imagenet_lite,
+    network_from_hub,
+)
 from geounet.model.spec import ModelSpec
 from geounet.tiles import round_up
 from geounet.train.config import TrainConfig
 
-IMAGENET = "imagenet-lite0"
-"""Value of ``network.pretrained`` for encoder weights from ImageNet."""
+IMAGENET = {f"imagenet-lite{size}": size for size in LITE_SIZES}
+"""Values of ``network.pretrained`` for encoder weights from ImageNet, and the encoder's size."""
 _PARTS = {"network", "average", "optimizer", "step", "seconds", "config"}
 _HUB, _ENCODER = "hub:", "encoder:"
 
@@ -59,8 +64,8 @@ def initial_network(config: TrainConfig) -> nn.Module:
     if source is not None and source.startswith(_HUB):
         return network_from_hub(spec, source.removeprefix(_HUB))
     network = build_network(spec)
-    if source == IMAGENET:
-        load_imagenet_lite0(network)
+    if source in IMAGENET:
+        load_imagenet_lite(network, IMAGENET[source])
     elif source is not None and source.startswith(_ENCODER):
         load_encoder_file(network, Path(source.removeprefix(_ENCODER)))
     elif source is not None:

@@ -15,13 +15,13 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geounet.errors import ConfigError, GeounetError
 from geounet.files import write_whole
@@ -30,34 +30,44 @@ from geounet.model.bundle import DEFAULT_MODEL, load_bundle
 from geounet.model.networks import build_network
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import TrainConfig, load_config
+from geounet.train.feed import Feed
 from geounet.train.fit import CHECKPOINT, State, inner, losses, restore, save_checkpoint
 from geounet.train.load import load_pools
 from geounet.train.network import initial_network
-from geounet.train.ranks import Place
+from geounet.train.ranks import Place, choose_device
 from geounet.train.samples import Batch, standardise
 from geounet.train.scenes import LabelledScene
 
 _RATE = 1e-3
 
 
-def plain_batch(
-    scenes: Sequence[LabelledScene], config: TrainConfig, rng: np.random.Generator
-) -> Batch:
+@dataclass(frozen=True, eq=False)
+class PlainSampler:
     """Windows from anywhere in the scenes, by area, flipped at random."""
-    size = config.fit.window
-    area = np.array([math.prod(scene.shape) for scene in scenes], dtype=np.float64)
-    images, labels = [], []
-    for _ in range(config.fit.batch):
-        scene = scenes[rng.choice(len(scenes), p=area / area.sum())]
-        height, width = scene.shape
-        top, left = (rng.integers(max(1, side - size + 1)) for side in (height, width))
-        y, x = np.mgrid[top : top + size, left : left + size].astype(np.float32)
-        flip = tuple(axis for axis in (0, 1) if rng.random() < 0.5)
-        view = scene.window(np.flip(x, flip).copy(), np.flip(y, flip).copy(), 1.0)
-        mean, std = config.network.mean, config.network.std
-        images.append(standardise(view.image, mean, std, view.valid))
-        labels.append(view.labels)
-    return Batch(torch.stack(images), torch.stack(labels), None)
+
+    config: TrainConfig
+    scenes: Sequence[LabelledScene]
+
+    def batch(self, step: int, part: range | None = None) -> Batch:
+        """The windows of a step; a function of seed and step, so that a run that was cut off goes
+        on as if it had not been.
+        """
+        config, scenes = self.config, self.scenes
+        size = config.fit.window
+        rng = np.random.default_rng((config.fit.seed, step))
+        area = np.array([math.prod(scene.shape) for scene in scenes], dtype=np.float64)
+        images, labels = [], []
+        for _ in part if part is not None else range(config.fit.batch):
+            scene = scenes[rng.choice(len(scenes), p=area / area.sum())]
+            height, width = scene.shape
+            top, left = (rng.integers(max(1, side - size + 1)) for side in (height, width))
+            y, x = np.mgrid[top : top + size, left : left + size].astype(np.float32)
+            flip = tuple(axis for axis in (0, 1) if rng.random() < 0.5)
+            view = scene.window(np.flip(x, flip).copy(), np.flip(y, flip).copy(), 1.0)
+            mean, std = config.network.mean, config.network.std
+            images.append(standardise(view.image, mean, std, view.valid))
+            labels.append(view.labels)
+        return Batch(torch.stack(images), torch.stack(labels), None)
 
 
 def train_plainly(config: TrainConfig, steps: int, out: Path, again: bool = False) -> State:
@@ -75,13 +85,12 @@ def train_plainly(config: TrainConfig, steps: int, out: Path, again: bool = Fals
     state = _start(config)
     if again:
         restore(state, config, path)
+    feed = Feed(PlainSampler(config, scenes), state.place, fit.batch, fit.workers)
     begun, saved = time.monotonic() - state.seconds, time.monotonic()
-    while state.step < steps:
-        # A function of the step, so that a run that was cut off goes on as if it had not been.
-        rng = np.random.default_rng((fit.seed, state.step))
+    for batch in feed.steps(state.step, steps):
         torch.manual_seed(fit.seed * 1_000_003 + state.step)
         state.optimizer.zero_grad(set_to_none=True)
-        _loss(state.network, plain_batch(scenes, config, rng), config).backward()  # type: ignore[no-untyped-call]
+        _loss(state, batch, config).backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
         state.step, state.seconds = state.step + 1, time.monotonic() - begun
         if time.monotonic() - saved > 60 * fit.save_minutes:
@@ -92,16 +101,17 @@ def train_plainly(config: TrainConfig, steps: int, out: Path, again: bool = Fals
 
 
 def _start(config: TrainConfig) -> State:
-    network = initial_network(config).train()
+    place = Place(choose_device(config.fit.device, 0))
+    network = initial_network(config).train().to(place.device)
     if config.fit.bfloat16:
         network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
-    return State(network, network, optimizer, Place(torch.device("cpu")))
+    return State(network, network, optimizer, place)
 
 
-def _loss(network: nn.Module, batch: Batch, config: TrainConfig) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.fit.bfloat16):
-        logits = network(batch.images)
+def _loss(state: State, batch: Batch, config: TrainConfig) -> Tensor:
+    with torch.autocast(state.place.device.type, torch.bfloat16, enabled=config.fit.bfloat16):
+        logits = state.network(batch.images)
     batch = Batch(batch.images, inner(batch.labels, logits), None)
     terms = losses(logits, batch, config)
     return torch.stack([config.fit.terms[name] * value for name, value in terms.items()]).sum()
@@ -120,11 +130,12 @@ def measure(config: TrainConfig, state: State, model: str) -> dict[str, Any]:
         raise ConfigError(f"{model}: has other classes or bands than the configuration")
     network = build_network(spec)
     network.load_state_dict(bundle.tensors())
+    network.to(state.place.device).eval()
     own = replace(config, network=replace(config.network, mean=spec.mean, std=spec.std))
     scores = {}
     for check in load_checks(config):
         plain = run_check(check, state.network.eval(), config)
-        scores[check.name] = {"plain": plain, spec.name: run_check(check, network.eval(), own)}
+        scores[check.name] = {"plain": plain, spec.name: run_check(check, network, own)}
     minutes = round(state.seconds / 60, 2)
     return {"steps": state.step, "minutes": minutes, "model": spec.name, "checks": scores}
 

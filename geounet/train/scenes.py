@@ -20,6 +20,7 @@ from geounet.train.weightmap import connected_instances
 _SPOTS = 20_000  # places kept per label and scene
 _STRIP, _CHUNK = 1 << 24, 1 << 20  # pixels of labels read, and counted, at once
 _BLOCK = 512  # rows of blocks that most files have
+_NEAR = 0.1  # of a level: nearer than this, the other one would hardly count
 
 
 class View(NamedTuple):
@@ -60,17 +61,9 @@ class LabelledScene:
         Args:
             x: float32 ``(h, w)``, columns in pixels of the scene; 0 is a pixel's centre.
             y: the same for rows.
-            scale: scene pixels per window pixel; chooses the pyramid's level.
+            scale: scene pixels per window pixel; chooses the pyramid's levels.
         """
-        level = min(max(0, round(math.log2(scale))), level_count(self.shape) - 1)
-        factor = 2**level
-        rows, cols = (size // factor for size in self.shape)
-        image = _sample(
-            partial(self.pixels.image, level),
-            (rows, cols),
-            (x + 0.5) / factor - 0.5,
-            (y + 0.5) / factor - 0.5,
-        )
+        image = self._image(x, y, scale)
         labels = _pick(self.pixels.labels, self.shape, x, y)
         valid = (
             np.ones(labels.shape, bool)
@@ -78,6 +71,28 @@ class LabelledScene:
             else _pick(self.pixels.valid, self.shape, x, y)
         )
         return View(image, torch.from_numpy(labels), valid)
+
+    def _image(self, x: np.ndarray, y: np.ndarray, scale: float) -> Tensor:
+        """Bilinear in the two levels of the pyramid around ``scale``, weighted by how near they are
+        (Williams 1983, pyramidal parametrics): one level alone is either too sharp, and flickers,
+        or too soft, where prediction averages as many pixels as it skips.
+        """
+        depth = min(max(0.0, math.log2(scale)), level_count(self.shape) - 1.0)
+        level, part = int(depth), depth % 1.0
+        if _NEAR < part < 1 - _NEAR:
+            fine, coarse = (self._level(each, x, y) for each in (level, level + 1))
+            return torch.lerp(fine, coarse, part)
+        return self._level(level + round(part), x, y)
+
+    def _level(self, level: int, x: np.ndarray, y: np.ndarray) -> Tensor:
+        factor = 2**level
+        rows, cols = (size // factor for size in self.shape)
+        return _sample(
+            partial(self.pixels.image, level),
+            (rows, cols),
+            (x + 0.5) / factor - 0.5,
+            (y + 0.5) / factor - 0.5,
+        )
 
     def objects(self, x: np.ndarray, y: np.ndarray, labels: np.ndarray, bits: int) -> np.ndarray:
         """Object numbers, int32 ``(h, w)``, at positions whose label sets are ``labels``.

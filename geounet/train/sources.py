@@ -45,7 +45,7 @@ class SourceConfig:
     without: every label as often as the others. Unused in checks."""
     gsd: tuple[float, float] = (0.0, 0.0)
     """Metres per pixel that windows are sampled at, log-uniform between the two; a check is made at
-    the first; 0 means as the scene is."""
+    the first; 0 means the model's ``resolution``, at which it will predict."""
     bidx: tuple[int, ...] = ()
     """Bands of the images that feed the network's, from 1 on, in order, as with ``segment -b``."""
     exclude: tuple[str, ...] = ()

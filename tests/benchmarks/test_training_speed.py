@@ -79,20 +79,32 @@ def run_config(folder: Path) -> TrainConfig:
 
 
 def forward_and_backward(config: TrainConfig, batch: Batch, times: int) -> float:
-    """Seconds of a forward and a backward pass over a batch that lies in memory."""
+    """Seconds of a forward and a backward pass over a batch that lies in the device's memory."""
     state = start(config)
-    images = batch.images.contiguous(memory_format=torch.channels_last)
+    device = state.place.device
+    batch = Batch(
+        batch.images.to(device).contiguous(memory_format=torch.channels_last),
+        batch.labels.to(device),
+        None if batch.boundary is None else batch.boundary.to(device),
+    )
     network = state.network.train()
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network(images)
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = network(batch.images)
         torch.stack(list(losses(logits, batch, config).values())).sum().backward()
 
-    step()
+    def finish() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    for _ in range(3 if device.type == "cuda" else 1):  # the first chooses its kernels
+        step()
+    finish()
     begun = time.perf_counter()
     for _ in range(times):
         step()
+    finish()
     return (time.perf_counter() - begun) / times
 
 

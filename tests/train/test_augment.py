@@ -3,7 +3,16 @@ import pytest
 import torch
 from scipy import ndimage
 
-from geounet.train.augment import elastic_field, recolour, window_map
+from geounet.resample import Axis, resample_axis
+from geounet.train.augment import (
+    Palette,
+    Sample,
+    elastic_field,
+    paste,
+    recolour,
+    repaint,
+    window_map,
+)
 from geounet.train.config import AugmentConfig
 from tests.train.tiny import scene_of
 
@@ -100,3 +109,62 @@ def test_recolour_takes_any_number_of_bands_and_can_be_off() -> None:
     image = torch.rand(4, 16, 16)
     assert recolour(np.random.default_rng(0), image, FULL).shape == image.shape
     assert torch.equal(recolour(np.random.default_rng(0), image, STILL), image)
+
+
+def test_a_palette_is_taken_on_part_of_the_way() -> None:
+    rng = np.random.default_rng(0)
+    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.1
+    goal = Palette(np.array([0.6, 0.3, 0.5], np.float32), np.full(3, 0.08, np.float32))
+    parts = []
+    for _ in range(40):
+        result = repaint(rng, image, goal)
+        assert result.min() >= 0 and result.max() <= 1
+        before, after = image.mean(dim=(1, 2)).numpy(), result.mean(dim=(1, 2)).numpy()
+        # All bands move by the same part of their way.
+        part = (after - before) / (goal.mean - before)
+        assert np.ptp(part) < 0.02
+        parts.append(part.mean())
+        ratio = (result.std(dim=(1, 2)) / image.std(dim=(1, 2))).numpy()
+        assert (ratio < 1.001).all() and (ratio > 0.39).all()
+    assert min(parts) < 0.15 and max(parts) > 0.85
+    even = torch.full((3, 8, 8), 0.5)
+    assert repaint(rng, even, goal).std(dim=(1, 2)).max() < 1e-6  # no noise out of nothing
+
+
+def test_a_rectangle_is_pasted_with_its_labels_and_weights() -> None:
+    def plain(value: int) -> Sample:
+        return Sample(
+            torch.full((3, 40, 40), float(value)),
+            torch.full((40, 40), value, dtype=torch.uint8),
+            torch.full((40, 40), float(value)),
+        )
+
+    for seed in range(10):
+        into, other = plain(1), plain(2)
+        mixed = paste(np.random.default_rng(seed), into, other)
+        assert mixed.boundary is not None
+        new = mixed.labels == 2
+        rows, cols = new.any(1).nonzero().ravel(), new.any(0).nonzero().ravel()
+        assert 12 <= len(rows) <= 28 and 12 <= len(cols) <= 28
+        assert new.sum() == len(rows) * len(cols)  # one rectangle
+        assert torch.equal(mixed.image[0] == 2, new)
+        assert torch.equal(mixed.boundary == 2, new)
+        assert (into.labels == 1).all()
+    bare = paste(np.random.default_rng(0), plain(1)._replace(boundary=None), plain(2))
+    assert bare.boundary is None
+
+
+@pytest.mark.parametrize("scale", [1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.7])
+def test_a_coarse_window_looks_as_prediction_reads_it(scale: float) -> None:
+    """As much detail is left, within a tenth, as the reader leaves of a scene at that scale."""
+    rough = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(600, 600)), 0.8)
+    image = np.clip(rough * 150 + 128, 0, 255).astype(np.uint8)
+    scene = scene_of("rough", image[None], np.ones((600, 600), np.uint8), 1.0)
+    axis = Axis(600, int(600 / scale))
+    # Off the grid of the pyramid's pixels, as nearly every window is.
+    at = ((np.arange(axis.size_out) + 0.7) * axis.step - 0.5).astype(np.float32)
+    x, y = np.meshgrid(at, at)
+    shown = scene.window(x, y, axis.step).image[0].numpy()
+    taps = axis.taps(0, axis.size_out)
+    read = resample_axis(resample_axis(image / 255.0, 0, taps, 0), 1, taps, 0)
+    assert 0.85 < shown.std() / read.std() < 1.15
