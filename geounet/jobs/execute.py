@@ -1,6 +1,7 @@
 """Run many small tasks through Dask with a bounded number in flight."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
 from geounet.errors import ConfigError, GeounetError
+from geounet.model.runtime import surely_no_gpu
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,12 +35,13 @@ _DEADLY = (
 def dask_client(address: str | None = None, workers: int | None = None) -> Iterator[Client]:
     """A Dask client: to the scheduler at ``address``, or to threads of this process.
 
-    Two threads keep the processor busy: one runs the network while the other reads. Status pages
-    are bound to 127.0.0.1; tasks and results never leave the process.
+    Two threads keep a processor busy: one runs the network while the other reads. A GPU is through
+    with a tile before one thread has read the next, so it gets up to eight. Status pages are bound
+    to 127.0.0.1; tasks and results never leave the process.
 
     Args:
         address: of a running scheduler, such as ``tcp://10.0.0.1:8786``.
-        workers: threads where there is no address; None: 2.
+        workers: threads where there is no address; None: 2, or up to 8 where there is a GPU.
 
     Raises:
         ConfigError: nothing answers at the address, or workers < 1.
@@ -65,7 +68,7 @@ def dask_client(address: str | None = None, workers: int | None = None) -> Itera
     with (
         LocalCluster(
             n_workers=1,
-            threads_per_worker=workers or 2,
+            threads_per_worker=workers or _threads(),
             processes=False,
             # Without these, Dask serves its status pages to the whole network.
             dashboard_address="127.0.0.1:0",
@@ -75,6 +78,10 @@ def dask_client(address: str | None = None, workers: int | None = None) -> Itera
         Client(cluster) as client,
     ):
         yield client
+
+
+def _threads() -> int:
+    return 2 if surely_no_gpu() else max(2, min(8, (os.cpu_count() or 2) // 2))
 
 
 def status_page(client: Client) -> str:

@@ -101,7 +101,7 @@ def _resolve_device(device: str) -> str:
         number and not (kind == "cuda" and number.isdecimal())
     ):
         raise ConfigError(f"device {device!r} is none of auto, cpu, cuda, cuda:N, mps")
-    if device == "cpu" or (device == "auto" and _surely_no_gpu()):
+    if device == "cpu" or (device == "auto" and surely_no_gpu()):
         return "cpu"
     import torch
 
@@ -119,7 +119,7 @@ def _resolve_device(device: str) -> str:
     return device
 
 
-def _surely_no_gpu() -> bool:
+def surely_no_gpu() -> bool:
     """True where it takes no torch, whose import takes a second or two, to know that."""
     return sys.platform == "linux" and not any(Path(path).exists() for path in _DRIVERS)
 
@@ -145,7 +145,8 @@ def _native_precision(device: str, engine: str) -> str:
     import torch
 
     if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        # As fast as bfloat16 and eight times as fine.
+        return "float16"
     if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "bfloat16"
     return "float32"

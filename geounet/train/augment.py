@@ -88,7 +88,9 @@ def window_map(
     cos, sin = math.cos(angle), math.sin(angle)
     turn = np.array([[cos, -sin], [sin, cos]])
     matrix = scale * turn @ np.diag([flip * stretch, 1 / stretch])
-    return np.tensordot(matrix.astype(np.float32), offset, axes=1)
+    matrix = matrix.astype(np.float32)
+    # Written out: a matrix product would start the threads of a BLAS in every loader process.
+    return np.stack([matrix[row, 0] * offset[0] + matrix[row, 1] * offset[1] for row in (0, 1)])
 
 
 def recolour(rng: np.random.Generator, image: Tensor, config: AugmentConfig) -> Tensor:

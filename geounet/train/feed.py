@@ -1,17 +1,22 @@
 """Batches ahead of the step that needs them, in the same order however many make them."""
 
+import os
+import pickle
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from geounet.train.ranks import Place
 from geounet.train.samples import Batch
+
+_ALIGNED = 64  # bytes: where arrays begin in the block that processes share
 
 
 class Batches(Protocol):
@@ -21,15 +26,54 @@ class Batches(Protocol):
         """The windows of a step; of them only ``part``, if given."""
 
 
+class _Shared:
+    """A value whose arrays all processes see in one block of memory: scenes are hundreds of
+    megabytes, and every loader would otherwise wait for a copy of its own.
+    """
+
+    def __init__(self, value: object) -> None:
+        buffers: list[pickle.PickleBuffer] = []
+        self._rest = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        parts = [buffer.raw() for buffer in buffers]
+        starts = np.cumsum([0, *(-(-part.nbytes // _ALIGNED) * _ALIGNED for part in parts)])
+        self._places = [
+            (int(start), part.nbytes) for start, part in zip(starts[:-1], parts, strict=True)
+        ]
+        self._block = torch.empty(int(starts[-1]), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        view = self._block.numpy()
+        for (start, size), part in zip(self._places, parts, strict=True):
+            view[start : start + size] = np.frombuffer(part, np.uint8)
+
+    def value(self) -> Any:
+        """The value, its arrays lying in the shared block."""
+        view = self._block.numpy()
+        parts = [view[start : start + size] for start, size in self._places]
+        return pickle.loads(self._rest, buffers=parts)  # noqa: S301
+
+
 class _Steps(Dataset[Batch]):
     """Step -> batch, for the worker processes of a ``DataLoader``."""
 
     def __init__(self, sampler: Batches, part: range) -> None:
-        self._sampler, self._part = sampler, part
+        self._shared, self._part = _Shared(sampler), part
+        self._sampler: Batches | None = None
 
     def __getitem__(self, step: int) -> Batch:
         torch.set_num_threads(1)  # each worker fills one core
+        if self._sampler is None:
+            self._sampler = self._shared.value()
         return self._sampler.batch(step, self._part)
+
+
+@dataclass(frozen=True)
+class _Orphans:
+    """Ends a loader whose parent died before the loader had come up; torch would not notice."""
+
+    parent: int
+
+    def __call__(self, _: int) -> None:
+        if os.name == "posix" and os.getppid() != self.parent:
+            os._exit(1)
 
 
 @dataclass(eq=False)
@@ -86,5 +130,6 @@ class Feed:
             # Forking a process whose libraries run threads of their own (Dask's, OpenVINO's) may
             # crash it.
             multiprocessing_context="spawn",
+            worker_init_fn=_Orphans(os.getpid()),
         )
         return iter(loader)

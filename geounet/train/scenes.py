@@ -180,15 +180,16 @@ def _sample(
     values = read(inside)
     if inside != extent:
         values = values[:, rows[:, None], cols[None, :]]
-    crop = torch.from_numpy(np.ascontiguousarray(values)).float().div_(255.0)
+    crop = torch.from_numpy(np.ascontiguousarray(values)).float()
     grid = np.stack([(x - left + 0.5) / width * 2 - 1, (y - top + 0.5) / height * 2 - 1], axis=-1)
     # The crop holds every neighbour of every position: padding never acts.
-    return functional.grid_sample(
+    sampled = functional.grid_sample(
         crop[None],
         torch.from_numpy(grid.astype(np.float32))[None],
         align_corners=False,
         padding_mode="border",
     )[0]
+    return sampled.div_(255.0)
 
 
 def _mirrored(window: Window, shape: tuple[int, int]) -> tuple[Window, np.ndarray, np.ndarray]:

@@ -31,6 +31,9 @@ def boundary_weights(instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0
     Returns:
         float32 ``(h, w)``; within an object its own distance is 0. Zero with less than two objects.
     """
+    objects = instances[instances != 0]
+    if objects.size == 0 or objects.min() == objects.max():  # most windows have no neighbours
+        return np.zeros(instances.shape, np.float32)
     cut = sigma * math.sqrt(max(0.0, 2 * math.log(w0 / _NEGLIGIBLE)))
     numbers, squares = _columns(np.ascontiguousarray(instances, dtype=np.int32), int(cut))
     weights: np.ndarray = _rows(numbers, squares, cut, w0, 1 / (2 * sigma * sigma))

@@ -59,12 +59,12 @@ def mask_of(scene: Path, bundle: ModelBundle, out: Path, options: SegmentOptions
 def test_the_fastest_device_is_chosen() -> None:
     hardware = resolve_hardware()
     assert (hardware.device, hardware.engine) == ("cuda", "torch")
-    assert hardware.precision in ("bfloat16", "float16")
-    assert resolve_hardware("cuda:0", "float16").precision == "float16"
+    assert hardware.precision == "float16"
+    assert resolve_hardware("cuda:0", "bfloat16").precision == "bfloat16"
 
 
 @pytest.mark.parametrize(
-    ("precision", "least"), [("float32", 0.99999), ("bfloat16", 0.995), ("float16", 0.999)]
+    ("precision", "least"), [("float32", 0.99999), ("bfloat16", 0.98), ("auto", 0.999)]
 )
 def test_a_gpu_agrees_with_the_processor(
     tmp_path: Path, town: Path, bundle: ModelBundle, precision: str, least: float
@@ -93,7 +93,7 @@ def test_real_memory_errors_halve_the_batch(bundle: ModelBundle) -> None:
     patches = np.random.default_rng(0).standard_normal((16, 3, 512, 512)).astype(np.float32)
     expected = np.concatenate([runtime.predict(patches[i : i + 1]) for i in range(16)])
     torch.cuda.empty_cache()
-    limit = 3 << 30
+    limit = 1 << 30
     torch.cuda.set_per_process_memory_fraction(
         limit / torch.cuda.get_device_properties(0).total_memory
     )

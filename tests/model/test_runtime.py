@@ -49,6 +49,20 @@ def test_a_single_patch_that_does_not_fit_is_named() -> None:
         runtime.predict(patches(3))
 
 
+def test_what_float16_cannot_hold_is_computed_in_float32() -> None:
+    class Loud(torch.nn.Module):
+        """Its activations go beyond 65504 and come back."""
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            wide = torch.is_autocast_enabled("cpu")
+            loud = image * 1e5
+            return (loud.half().float() if wide else loud) / 1e5
+
+    runtime = TorchRuntime(Loud(), Hardware("cpu", "float16"))
+    expected = TorchRuntime(Loud(), Hardware("cpu", "float32")).predict(patches(2))
+    np.testing.assert_allclose(runtime.predict(patches(2)), expected, atol=1e-6)
+
+
 def test_other_errors_are_not_taken_for_memory() -> None:
     class Broken(torch.nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
