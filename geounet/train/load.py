@@ -11,7 +11,7 @@ from geounet.legend import Legend
 from geounet.raster.scene import Scene, choose_bands, describe
 from geounet.raster.stretch import scene_stretch
 from geounet.train.config import TrainConfig
-from geounet.train.labels import find_sets
+from geounet.train.labels import find_sets, mask_of
 from geounet.train.network import model_spec
 from geounet.train.pixels import FilePixels, HeldPixels
 from geounet.train.pool import Pool, pool_of
@@ -37,6 +37,9 @@ def find_images(source: SourceConfig, data: Path) -> list[Path]:
         if not matches:
             raise ConfigError(f"source {source.name!r}: no image {pattern!r} below {data}")
         found.update(matches)
+    if source.masks:
+        # Masks in the images' folder match a pattern of images too.
+        found -= {mask_of(path, source, data) for path in found}
     for pattern in source.exclude:
         found.difference_update(glob(pattern))
     return sorted(found)

@@ -25,7 +25,7 @@ from geounet.train.pixels import HeldPixels
 from geounet.train.pool import Pool
 from geounet.train.samples import Sampler, standardise
 from geounet.train.scenes import LabelledScene
-from geounet.train.sources import SourceConfig, TownConfig
+from geounet.train.sources import PolygonsConfig, SourceConfig, TownConfig
 from geounet.train.town import make_town
 from tests.helpers import NORTH_UP, noise, spec_for, write_scene
 from tests.train.tiny import LABELS, blocks, config_for, scene_of, write_pair
@@ -68,6 +68,36 @@ def test_masks_of_another_grid_fit_by_their_place(tmp_path: Path) -> None:
     place = NORTH_UP @ Affine.translation(0, -3) @ Affine.scale(0.5)
     write_scene(tmp_path / "a_mask.tif", fine[None], transform=place)
     assert np.array_equal(held(load(tmp_path, "a.tif", LABELS)).sets, 1 << mask)
+
+
+@pytest.mark.parametrize("masks", ["labels/{stem}.tif", "{stem}_truth.tiff"])
+def test_masks_lie_where_a_source_says(tmp_path: Path, masks: str) -> None:
+    config = config_for(tmp_path)
+    sampler = Sampler(config, load_pools(config))
+    (tmp_path / "labels").mkdir()
+    for path in tmp_path.glob("*_mask.tif"):
+        stem = path.stem.removesuffix("_mask")
+        path.rename(tmp_path / masks.replace("{stem}", stem))
+    with pytest.raises(SceneError, match=r"train_0_mask\.tif: no such file"):
+        load_pools(config)
+    source = replace(config.source[0], masks=masks, images=("train_*.tif*",))
+    check = replace(config.check[0], masks=masks)
+    moved = replace(config, source=(source,), check=(check,))
+    assert [path.name for path in find_images(source, tmp_path)] == ["train_0.tif", "train_1.tif"]
+    fewer = replace(source, exclude=("train_1.tif",))
+    assert [path.name for path in find_images(fewer, tmp_path)] == ["train_0.tif"]
+    again = Sampler(moved, load_pools(moved))
+    for one, other in zip(sampler.batch(0)[:2], again.batch(0)[:2], strict=True):
+        assert one.equal(other)
+    assert load_checks(moved)[0].scenes[0].counts
+
+
+def test_masks_that_cannot_be_meant_are_refused() -> None:
+    source = SourceConfig("s", ("*.tif",), LABELS)
+    with pytest.raises(ConfigError, match=r"masks 'a\.shp' is no GeoTIFF; name one, or"):
+        replace(source, masks="a.shp")
+    with pytest.raises(ConfigError, match=r"masks 'a\.tif' and polygons 'a\.shp' are both"):
+        replace(source, masks="a.tif", polygons=PolygonsConfig("a.shp"))
 
 
 def test_pixels_without_data_are_ignored_and_shown_as_the_mean(tmp_path: Path) -> None:
