@@ -63,7 +63,7 @@ class SourceConfig:
     attribute."""
     aoi: str = ""
     """File of polygons below ``data`` outside of which labels are ignored; ``{stem}`` as in
-    :class:`PolygonsConfig`."""
+    :class:`PolygonsConfig`. A scene with no labelled polygon needs one."""
     ignore: str = ""
     """File of polygons inside of which labels are ignored."""
 
