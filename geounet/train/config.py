@@ -110,7 +110,7 @@ _ANY = (0.0, math.inf)
 _FIT_RANGES: Mapping[str, tuple[float, float]] = {
     "steps": (1, math.inf),
     "batch": (1, math.inf),
-    "window": (1, math.inf),
+    "window": (1, 4096),
     **dict.fromkeys(("rate", "clip"), POSITIVE),
     "ema": (0.0, 1 - 1e-9),
     "seed": (0, SEEDS),
@@ -133,7 +133,7 @@ class FitConfig:
     batch: int = 8
     """Windows per step."""
     window: int = 256
-    """Pixels a side, a multiple of the network's stride."""
+    """Pixels a side, a multiple of the network's stride, at most 4096."""
     rate: float = 1e-3
     """Peak learning rate."""
     encoder_rate: float = 0.4

@@ -19,6 +19,11 @@ from geounet.train.scenes import LabelledScene, make_scene
 from geounet.train.sources import SourceConfig, TownConfig
 from geounet.train.texture import Sets, narrow
 
+_TOWN_GSD = 0.5
+_SCALES = 32.0
+"""Windows may be this many times as coarse or as fine as their scene: the pyramid's last level is
+8 times as coarse, and what a window reads of it grows with the square."""
+
 
 def find_images(source: SourceConfig, data: Path) -> list[Path]:
     """The images of a source, sorted; patterns that match nothing are errors."""
@@ -61,6 +66,7 @@ def load_pools(config: TrainConfig) -> list[Pool]:
     if not pools:
         raise ConfigError("no scene is left to train on; exclude fewer")
     if config.town is not None:
+        _check_scales(config.town, "a town", _TOWN_GSD)
         pools.append(pool_of(make_towns(config.town, legend), config.town, legend))
     return pools
 
@@ -116,6 +122,7 @@ def _small(scenes: Sequence[Scene], config: TrainConfig) -> set[str]:
 def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -> LabelledScene:
     """A scene with its labels; one without a CRS counts as one of 1 m."""
     legend, gsd, spec = Legend(config.legend), scene.georef.gsd or 1.0, model_spec(config)
+    _check_scales(source, scene.uri, gsd)
     bands = _bands(scene, source, config.network.bands)
     files = FilePixels(
         scene,
@@ -137,6 +144,16 @@ def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -
     return make_scene(Path(scene.uri).stem, pixels, gsd, files.reader.areas)
 
 
+def _check_scales(source: SourceConfig | TownConfig, where: str, gsd: float) -> None:
+    for value in source.gsd:
+        if value and not gsd / _SCALES <= value <= gsd * _SCALES:
+            raise ConfigError(
+                f"source {source.name!r}: gsd {value:g} is more than {_SCALES:g} times coarser or"
+                f" finer than the {gsd:.3g} m of {where}; give {gsd / _SCALES:.2g} to"
+                f" {gsd * _SCALES:.2g}"
+            )
+
+
 def make_towns(config: TownConfig, legend: Legend) -> list[LabelledScene]:
     """Synthetic scenes with full labels; classes that ``legend`` does not have are ignored."""
     from geounet.train.town import CLASSES, make_town
@@ -144,7 +161,7 @@ def make_towns(config: TownConfig, legend: Legend) -> list[LabelledScene]:
     sets = [1 << legend.names.index(name) if name in legend.names else 0 for name in CLASSES]
     scenes = []
     for seed in range(config.seed, config.seed + config.scenes):
-        image, mask = make_town(seed, config.size, config.size, 0.5)
+        image, mask = make_town(seed, config.size, config.size, _TOWN_GSD)
         labels = np.array(sets, np.uint8)[mask]
-        scenes.append(make_scene(f"town {seed}", HeldPixels.of(image, labels), 0.5))
+        scenes.append(make_scene(f"town {seed}", HeldPixels.of(image, labels), _TOWN_GSD))
     return scenes
