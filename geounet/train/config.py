@@ -5,7 +5,7 @@ the repository names no machine.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -234,6 +234,8 @@ class TrainConfig:
         held = self.town.hold if self.town else ()
         for name in (*self.fit.class_weights, *objects, *held):
             legend[name]
+        _check_names("source", [*self.source, *([self.town] if self.town else [])])
+        _check_names("check", self.check)
         if self.town and self.network.bands != _COLOURS:
             raise ConfigError(
                 f"[town] is drawn in {', '.join(_COLOURS)}, but network.bands are"
@@ -243,6 +245,13 @@ class TrainConfig:
             raise ConfigError("fit.patience counts checks, so it needs a [[check]]")
         if not self.source or not sum(item.share for item in self.source) > 0:
             raise ConfigError("training needs a [[source]] with a share above 0")
+
+
+def _check_names(kind: str, items: Sequence[SourceConfig | TownConfig]) -> None:
+    """Refuse one name for two: log and card know them by their names alone."""
+    names = [item.name for item in items]
+    if again := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"two [[{kind}]] have the name {again[0]!r}; rename one")
 
 
 def _check_texture(source: SourceConfig, network: NetworkConfig, legend: Legend) -> None:

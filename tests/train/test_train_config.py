@@ -97,6 +97,17 @@ def test_errors_name_key_and_value(old: str, new: str, message: str, tmp_path: P
         load(GOOD.replace(old, new), tmp_path)
 
 
+def test_names_are_given_once(tmp_path: Path) -> None:
+    start, end = GOOD.index("[[source]]"), GOOD.index("[fit]")
+    source = GOOD[start:end]
+    with pytest.raises(ConfigError, match=r"two \[\[source\]\] have the name 's'; rename one"):
+        load(GOOD.replace(source, source * 2), tmp_path)
+    check = source.replace("[source", "[check")
+    with pytest.raises(ConfigError, match=r"two \[\[check\]\] have the name 's'"):
+        load(GOOD.replace(source, source + check * 2), tmp_path)
+    assert load(GOOD.replace(source, source + check), tmp_path).check[0].name == "s"
+
+
 def test_too_many_classes(tmp_path: Path) -> None:
     rows = [f'[[legend]]\nid = {n}\nname = "c{n}"\ncolor = [0, 0, 0]\n' for n in range(1, 9)]
     with pytest.raises(ConfigError, match="9 classes"):
