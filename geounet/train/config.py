@@ -33,7 +33,7 @@ class NetworkConfig:
     """As in :class:`~geounet.model.spec.ModelSpec`."""
     bands: tuple[str, ...]
     """Names of the input bands, in order: the bands of a scene that have these colours, or its
-    first ones; see ``bidx`` of a source."""
+    first ones that are not transparency, as in prediction; see ``bidx`` of a source."""
     resolution: float
     """Ground sample distance the model is meant for, in metres."""
     mean: tuple[float, ...]

@@ -97,15 +97,6 @@ def _described(path: Path, bands: int) -> Scene:
     return scene
 
 
-def _bands(scene: Scene, source: SourceConfig, names: tuple[str, ...]) -> tuple[int, ...]:
-    """The 1-based bands that feed the network's: as in prediction where the source or the colours
-    of the scene say so, else the first ones.
-    """
-    if source.bidx or all(scene.colors.count(name) == 1 for name in names):
-        return choose_bands(scene, names, source.bidx)
-    return tuple(range(1, len(names) + 1))
-
-
 def _small(scenes: Sequence[Scene], config: TrainConfig) -> set[str]:
     """The scenes that fit into the memory for them, the smallest first."""
     left = config.fit.scene_memory * 2**20
@@ -123,7 +114,7 @@ def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -
     """A scene with its labels; one without a CRS counts as one of 1 m."""
     legend, gsd, spec = Legend(config.legend), scene.georef.gsd or 1.0, model_spec(config)
     _check_scales(source, scene.uri, gsd)
-    bands = _bands(scene, source, config.network.bands)
+    bands = choose_bands(scene, config.network.bands, source.bidx)
     files = FilePixels(
         scene,
         bands,

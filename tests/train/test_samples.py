@@ -159,6 +159,34 @@ def test_bands_are_found_by_colour_or_number(tmp_path: Path) -> None:
             load_scenes(config, (replace(source, bidx=bidx),))
 
 
+def test_a_band_tagged_as_transparency_is_named_in_training_as_in_prediction(
+    tmp_path: Path,
+) -> None:
+    image, mask = blocks(40, 56)
+    infrared = np.where(mask == 2, 0, 90).astype(np.uint8)  # water: no data, if it were alpha
+    path = write_scene(tmp_path / "a.tif", np.concatenate([image, infrared[None]]))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [*dataset.colorinterp[:3], ColorInterp.alpha]
+    write_scene(tmp_path / "a_mask.tif", mask[None])
+    four = {"bands": ("red", "green", "blue", "nir"), "mean": (0.5,) * 4, "std": (0.25,) * 4}
+    plain = config_for(tmp_path)
+    config = replace(plain, network=replace(plain.network, **four))
+    source = SourceConfig("s", ("a.tif",), LABELS, share=1.0)
+    message = r"has 3 image bands but the model needs 4 .*\(in a training run bidx\)"
+    for refused in (
+        lambda: load_scenes(config, (source,)),
+        lambda: make_plan(describe(path), spec_for(**four), SegmentOptions(device="cpu")),
+    ):
+        with pytest.raises(SceneError, match=message):
+            refused()
+    named = replace(source, bidx=(1, 2, 3, 4))
+    ((scene,),) = load_scenes(config, (named,))
+    assert np.array_equal(held(scene).levels[0][3], infrared)
+    assert (held(scene).sets == 1 << mask).all()
+    options = SegmentOptions(device="cpu", bidx=(1, 2, 3, 4))
+    assert make_plan(describe(path), spec_for(**four), options).bands == (1, 2, 3, 4)
+
+
 def test_scenes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     image, mask = blocks(40, 56)
     write_scene(tmp_path / "b.tif", image, crs=None)
