@@ -149,6 +149,9 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     network = replace(config.network, arch="linear", pretrained=str(path))
     with pytest.raises(ConfigError, match="the weights are of another network"):
         loop.start(replace(config, network=network))
+    absent = replace(config.network, pretrained=str(tmp_path / "absent.pt"))
+    with pytest.raises(ConfigError, match=r"pretrained .*absent\.pt: no such file; give a model"):
+        loop.start(replace(config, network=absent))
     for content in (b"", path.read_bytes()[:2000], b"not a checkpoint"):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match=r"last\.pt: not a checkpoint, or damaged"):
