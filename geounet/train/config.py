@@ -94,7 +94,8 @@ class WeightMapConfig:
     """Weights between neighbouring objects, see :mod:`geounet.train.weightmap`."""
 
     classes: tuple[str, ...]
-    """Classes that stand in objects; connected regions of one class are one."""
+    """Classes that stand in objects: the polygons of the labels, or the connected regions of one
+    class in a mask, whose parts in a window are one if they meet within 64 pixels of it."""
     w0: float = 10.0
     """Weight between objects that touch, added to that of the pixel's class."""
     sigma: float = 5.0

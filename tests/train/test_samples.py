@@ -27,6 +27,7 @@ from geounet.train.samples import Sampler, standardise
 from geounet.train.scenes import LabelledScene
 from geounet.train.sources import PolygonsConfig, SourceConfig, TownConfig
 from geounet.train.town import make_town
+from geounet.train.weightmap import boundary_weights
 from tests.helpers import NORTH_UP, noise, spec_for, write_scene
 from tests.train.tiny import LABELS, blocks, config_for, scene_of, write_pair
 
@@ -385,6 +386,19 @@ def test_a_check_of_a_perfect_network_is_one(tmp_path: Path) -> None:
     (check,) = load_checks(config)
     result = run_check(check, ByColor(), config)
     assert result == {"land": 1.0, "building": 1.0, "water": 1.0, "miou": 1.0}
+
+
+def test_a_building_that_the_window_cuts_in_two_is_one() -> None:
+    mask = np.ones((90, 120), dtype=np.uint8)
+    mask[20:40, 30:34], mask[20:40, 36:40] = 2, 2  # the wings of a building
+    y, x = np.mgrid[20:36, 24:48].astype(np.float32)
+    for joined, count in ((False, 2), (True, 1)):
+        mask[40:44, 30:40] = 2 if joined else 1  # its middle, below the window
+        scene = scene_of("s", np.zeros((3, 90, 120), np.uint8), mask, 1.0)
+        found = scene.objects(x, y, scene.window(x, y, 1.0).labels.numpy(), 0b10)
+        assert len(np.unique(found[found > 0])) == count
+        assert ((found > 0) == (mask[20:36, 24:48] == 2)).all()
+        assert (boundary_weights(found).max() > 1) != joined
 
 
 def test_objects_are_the_polygons_or_connected_regions() -> None:
