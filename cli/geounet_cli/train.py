@@ -32,13 +32,17 @@ def train(
     settings = load_config(config)
     if preview is not None:
         from geounet.train.preview import contact_sheet
+        from geounet.train.run import enough_memory
 
-        typer.echo(f"{preview}: {contact_sheet(settings, preview)} windows")
+        with enough_memory(settings.fit):
+            count = contact_sheet(settings, preview)
+        typer.echo(f"{preview}: {count} windows")
     if out is not None:
-        from geounet.train.fit import CHECKPOINT, fit
+        from geounet.train.fit import CHECKPOINT
+        from geounet.train.run import run
 
         try:
-            state = fit(settings, out, resume)
+            state = run(settings, out, resume, lambda line: typer.echo(line, err=True))
         except KeyboardInterrupt:
             if not (out / CHECKPOINT).is_file():
                 raise

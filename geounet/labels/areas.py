@@ -19,11 +19,12 @@ from rasterio.features import rasterize
 from rasterio.transform import Affine
 
 from geounet.errors import LabelError
-from geounet.labels.coding import ANY
+from geounet.labels.coding import ANY, IGNORED
 from geounet.raster.scene import Scene
 from geounet.tiles import Window
 
 _SLIVER = 1.0  # pixels; polygons of different classes may overlap by as much
+_TWICE = 0.5  # part of the smaller of two polygons of a class that the other may cover
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,7 @@ def read_areas(
 
     Raises:
         LabelError: the file cannot be read, lacks the column or a CRS; a geometry is invalid or
-            not a polygon; no polygon lies in the scene's neighbourhood; polygons of different codes
-            overlap by more than a pixel's area.
+            not a polygon; all polygons lie to one side of the scene.
     """
     found: list[np.ndarray] = []
     codes: list[int] = []
@@ -90,7 +90,6 @@ def read_areas(
     kept = ~shapely.is_empty(shapes)
     areas = Areas(shapes[kept], np.array(codes, np.uint8)[kept], shapely.STRtree(shapes[kept]))
     _check_place(areas, scene, path)
-    _check_overlaps(areas, scene, path)
     return areas
 
 
@@ -202,22 +201,52 @@ def _check_place(areas: Areas, scene: Scene, path: Path) -> None:
         )
 
 
-def _check_overlaps(areas: Areas, scene: Scene, path: Path) -> None:
-    """Refuse polygons of different codes that share more than a pixel's area inside the scene."""
-    if len(np.unique(areas.codes)) < 2:
-        return
+def check_inside(areas: Areas, scene: Scene, path: Path) -> None:
+    """Refuse polygons that surround a scene without meeting it: they would say that nothing is
+    there.
+
+    Raises:
+        LabelError: no polygon meets the scene.
+    """
+    centres = shapely.box(0.5, 0.5, scene.width - 0.5, scene.height - 0.5)
+    if not areas.tree.query(centres, predicate="intersects").size:
+        raise LabelError(
+            f"{path}: none of its {len(areas.shapes)} polygons lies in the scene {scene.uri}; check"
+            " the CRS of both, and give an aoi where there is nothing to label, or leave it out"
+        )
+
+
+def check_overlaps(areas: Areas, scene: Scene, path: Path) -> None:
+    """Refuse labels that contradict or repeat each other inside the scene.
+
+    Raises:
+        LabelError: polygons of different codes share more than a pixel's area; or one of a code
+            covers more than half of another of it, as a building that was drawn twice does: which
+            of the two a pixel belongs to would be chance.
+    """
     first, second = areas.tree.query(areas.shapes, predicate="intersects")
-    other = (first < second) & (areas.codes[first] != areas.codes[second])
-    first, second = first[other], second[other]
-    common = shapely.intersection(areas.shapes[first], areas.shapes[second])
+    once = first < second
+    first, second = first[once], second[once]
+    shapes, sizes = areas.shapes, shapely.area(areas.shapes)
+    common = shapely.intersection(shapes[first], shapes[second])
+    twice = shapely.area(common) > _TWICE * np.minimum(sizes[first], sizes[second])
     common = shapely.intersection(common, shapely.box(0, 0, scene.width, scene.height))
-    bad = np.flatnonzero(shapely.area(common) > _SLIVER)
-    if bad.size:
-        place = shapely.get_coordinates(shapely.point_on_surface(common[bad[0]]))
+    overlap = shapely.area(common) > _SLIVER
+    same = areas.codes[first] == areas.codes[second]
+    _refuse(common[overlap & ~same], "of different classes overlap", "cut one", scene, path)
+    again = overlap & same & twice & (areas.codes[first] != IGNORED)
+    text = "of one class cover each other by more than half"
+    _refuse(common[again], text, "delete or dissolve one", scene, path)
+
+
+def _refuse(common: np.ndarray, text: str, remedy: str, scene: Scene, path: Path) -> None:
+    """Name the pairs of polygons whose common parts, in pixels, are ``common``, if any."""
+    if common.size:
+        place = shapely.get_coordinates(shapely.point_on_surface(common[0]))
         x, y = scene.georef.to_crs(place)[0]
         raise LabelError(
-            f"{path}: {bad.size} pair{'s' * (bad.size > 1)} of polygons of different classes"
-            f" overlap, one at x {x:.10g}, y {y:.10g} of {scene.name}; cut one of each"
+            f"{path}: {common.size} pair{'s' if common.size > 1 else ''} of polygons {text}, one at"
+            f" x {x:.10g}, y {y:.10g} of {scene.name}; {remedy} of each"
         )
 
 

@@ -17,7 +17,7 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window as RasterioWindow
 
 from geounet.errors import LabelError
-from geounet.labels.areas import Areas, read_areas
+from geounet.labels.areas import Areas, check_inside, check_overlaps, read_areas
 from geounet.labels.coding import IGNORED, LabelCoding
 from geounet.memory import cached_rows
 from geounet.raster.scene import Scene, describe, open_scene
@@ -125,14 +125,24 @@ class LabelSource:
 def find_labels(files: LabelFiles, scene: Scene, coding: LabelCoding) -> LabelSource:
     """Labels on the grid of ``scene``, their polygons read and checked.
 
+    A scene without any labelled polygon is a mistake, unless an area of interest says that one
+    looked for them there.
+
     Raises:
-        LabelError: see :func:`~geounet.labels.areas.read_areas`.
+        LabelError: see :mod:`geounet.labels.areas`.
     """
     aoi, ignore = (
         read_areas(path, scene, None, lambda value, where: 1) if path else None
         for path in (files.aoi, files.ignore)
     )
-    areas = read_areas(files.path, scene, files.column, coding.code) if files.polygons else None
+    if aoi is not None and files.aoi is not None:
+        check_inside(aoi, scene, files.aoi)
+    areas = None
+    if files.polygons:
+        areas = read_areas(files.path, scene, files.column, coding.code)
+        if aoi is None:
+            check_inside(areas, scene, files.path)
+        check_overlaps(areas, scene, files.path)
     return LabelSource(files, scene, coding, areas, aoi, ignore)
 
 

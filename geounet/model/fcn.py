@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from geounet.model.unet import check_width
+
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # VGG-16: convolutions, channels
 
 
@@ -64,6 +66,9 @@ class Fcn(nn.Module):
             kernel: side of the first of them.
         """
         super().__init__()
+        check_width(width)
+        if head < 1 or kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"head {head} must be at least 1 channel, kernel {kernel} odd")
         sizes = [max(1, round(channels * width)) for _, channels in _BLOCKS]
         self.encoder = nn.ModuleList(
             _block(source, target, count)

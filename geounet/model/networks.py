@@ -61,15 +61,29 @@ def smp_network(spec: ModelSpec, encoder_weights: str | None = None) -> "nn.Modu
         options.setdefault("dynamic_img_size", True)  # patches of any size, not of the encoder's
     try:
         _check_options(factory, spec)
-        return factory(
+        network = factory(
             encoder_name=spec.encoder,
             encoder_weights=encoder_weights,
             in_channels=len(spec.bands),
             classes=len(spec.legend),
             **options,
         )
+        _check_stride(network, spec)
+        return network
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"model {spec.name!r}: {spec.arch} cannot be built: {error}") from error
+
+
+def _check_stride(network: "nn.Module", spec: ModelSpec) -> None:
+    """Refuse a stride that is none of the encoder's: tiles whose pooling cells do not lie alike
+    differ from the whole scene, whatever the margin.
+    """
+    own = int(getattr(network.encoder, "output_stride", 1))
+    if spec.stride % own:
+        raise ValueError(
+            f"stride {spec.stride} must be a multiple of {own}, the stride of encoder"
+            f" {spec.encoder}"
+        )
 
 
 def _check_options(factory: "Callable[..., nn.Module]", spec: ModelSpec) -> None:

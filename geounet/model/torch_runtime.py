@@ -48,7 +48,7 @@ class TorchRuntime:
                     done.append(self._forward(patches[position : position + count]))
                     position += count
                 except (torch.OutOfMemoryError, RuntimeError) as error:
-                    if not _is_out_of_memory(error):
+                    if not is_out_of_memory(error):
                         raise
                     self._shrink(count, patches.shape)
         return done[0] if len(done) == 1 else np.concatenate(done)
@@ -98,6 +98,7 @@ def _to_memory(values: torch.Tensor) -> np.ndarray:
     return pinned.numpy()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch has found no room, on whatever device."""
     # torch has a class of its own for accelerators; the CPU allocator raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

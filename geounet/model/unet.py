@@ -18,6 +18,12 @@ PAPER_MARGIN = 92
 _FIT = 2  # an input of 16 n pixels fits without its outermost two: 16 n - 4
 
 
+def check_width(width: float) -> None:
+    """Refuse a part of the channels that is none."""
+    if not 0 < width < math.inf:
+        raise ValueError(f"width {width} must be positive, 1 for all channels")
+
+
 def _double(source: int, target: int, padding: int, norm: bool) -> nn.Sequential:
     """Two 3x3 convolutions, each with an optional batch normalisation and a ReLU."""
     layers: list[nn.Module] = []
@@ -46,6 +52,8 @@ class UnetPaper(nn.Module):
     def __init__(self, bands: int, classes: int, width: int = 64, dropout: float = 0.5) -> None:
         """A network with ``width`` channels on the first level (64 in the paper)."""
         super().__init__()
+        if width < 1:
+            raise ValueError(f"width {width} must be at least 1 channel")
         channels = [width * 2**level for level in range(LEVELS + 1)]
         self.down = nn.ModuleList(
             _double(source, target, 0, False)
@@ -141,6 +149,7 @@ class PaddedUnet(nn.Module):
     ) -> None:
         """A network with ``width`` times the paper's channels (64 on the first level)."""
         super().__init__()
+        check_width(width)
         channels = [max(1, round(64 * width)) * 2**level for level in range(LEVELS + 1)]
         self.encoder = nn.ModuleList(
             block(source, target)

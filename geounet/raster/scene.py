@@ -136,7 +136,7 @@ def choose_bands(scene: Scene, names: tuple[str, ...], bidx: tuple[int, ...]) ->
         raise SceneError(
             f"{scene.uri}: has {len(usable)} image band{'s' * (len(usable) != 1)}"
             f" but the model needs {len(names)} ({', '.join(names)});"
-            f" choose bands with -b, such as -b {example}"
+            f" choose bands with -b (in a training run bidx), such as -b {example}"
         )
     return tuple(usable[: len(names)])
 

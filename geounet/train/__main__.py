@@ -17,9 +17,9 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         config = load_config(arguments.config)
-        from geounet.train.fit import fit
+        from geounet.train.run import run
 
-        fit(config, arguments.out, arguments.resume)
+        run(config, arguments.out, arguments.resume, lambda line: print(line, file=sys.stderr))
     except GeounetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -5,7 +5,7 @@ the repository names no machine.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class NetworkConfig:
     """As in :class:`~geounet.model.spec.ModelSpec`."""
     bands: tuple[str, ...]
     """Names of the input bands, in order: the bands of a scene that have these colours, or its
-    first ones; see ``bidx`` of a source."""
+    first ones that are not transparency, as in prediction; see ``bidx`` of a source."""
     resolution: float
     """Ground sample distance the model is meant for, in metres."""
     mean: tuple[float, ...]
@@ -107,7 +107,8 @@ class WeightMapConfig:
     """Weights between neighbouring objects, see :mod:`geounet.train.weightmap`."""
 
     classes: tuple[str, ...]
-    """Classes that stand in objects; connected regions of one class are one."""
+    """Classes that stand in objects: the polygons of the labels, or the connected regions of one
+    class in a mask, whose parts in a window are one if they meet within 64 pixels of it."""
     w0: float = 10.0
     """Weight between objects that touch, added to that of the pixel's class."""
     sigma: float = 5.0
@@ -123,7 +124,7 @@ _ANY = (0.0, math.inf)
 _FIT_RANGES: Mapping[str, tuple[float, float]] = {
     "steps": (1, math.inf),
     "batch": (1, math.inf),
-    "window": (1, math.inf),
+    "window": (1, 4096),
     **dict.fromkeys(("rate", "clip"), POSITIVE),
     "ema": (0.0, 1 - 1e-9),
     "seed": (0, SEEDS),
@@ -146,7 +147,7 @@ class FitConfig:
     batch: int = 8
     """Windows per step."""
     window: int = 256
-    """Pixels a side, a multiple of the network's stride."""
+    """Pixels a side, a multiple of the network's stride, at most 4096."""
     rate: float = 1e-3
     """Peak learning rate."""
     encoder_rate: float = 0.4
@@ -247,6 +248,8 @@ class TrainConfig:
         held = self.town.hold if self.town else ()
         for name in (*self.fit.class_weights, *objects, *held):
             legend[name]
+        _check_names("source", [*self.source, *([self.town] if self.town else [])])
+        _check_names("check", self.check)
         if self.town and self.network.bands != _COLOURS:
             raise ConfigError(
                 f"[town] is drawn in {', '.join(_COLOURS)}, but network.bands are"
@@ -256,6 +259,13 @@ class TrainConfig:
             raise ConfigError("fit.patience counts checks, so it needs a [[check]]")
         if not self.source or not sum(item.share for item in self.source) > 0:
             raise ConfigError("training needs a [[source]] with a share above 0")
+
+
+def _check_names(kind: str, items: Sequence[SourceConfig | TownConfig]) -> None:
+    """Refuse one name for two: log and card know them by their names alone."""
+    names = [item.name for item in items]
+    if again := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"two [[{kind}]] have the name {again[0]!r}; rename one")
 
 
 def _check_texture(source: SourceConfig, network: NetworkConfig, legend: Legend) -> None:

@@ -40,12 +40,12 @@ class SetReader:
 
 
 def find_sets(scene: Scene, source: SourceConfig, data: Path, legend: Legend) -> SetReader:
-    """The labels of a scene: ``NAME_mask.tif`` beside it, or its polygons.
+    """The labels of a scene: its mask or its polygons.
 
     Args:
         scene: the scene.
         source: what it belongs to.
-        data: folder that the files of polygons are relative to.
+        data: folder that the files of labels are relative to.
         legend: the classes.
 
     Raises:
@@ -60,12 +60,19 @@ def find_sets(scene: Scene, source: SourceConfig, data: Path, legend: Legend) ->
     return SetReader(find_labels(_files(Path(scene.uri), source, data), scene, coding), table)
 
 
+def mask_of(image: Path, source: SourceConfig, data: Path) -> Path:
+    """Where an image's mask lies: where ``masks`` says, else ``NAME_mask.tif`` beside it."""
+    if source.masks:
+        return data / source.masks.replace("{stem}", image.stem)
+    return image.with_name(f"{image.stem}_mask.tif")
+
+
 def _files(image: Path, source: SourceConfig, data: Path) -> LabelFiles:
     def place(name: str) -> Path | None:
         return data / name.replace("{stem}", image.stem) if name else None
 
     areas, settings = (place(source.aoi), place(source.ignore)), source.polygons
     if settings is None:
-        return LabelFiles(image.with_name(f"{image.stem}_mask.tif"), None, *areas)
+        return LabelFiles(mask_of(image, source, data), None, *areas)
     path = data / settings.path.replace("{stem}", image.stem)
     return LabelFiles(path, settings.column or None, *areas)

@@ -11,13 +11,18 @@ from geounet.legend import Legend
 from geounet.raster.scene import Scene, choose_bands, describe
 from geounet.raster.stretch import scene_stretch
 from geounet.train.config import TrainConfig
-from geounet.train.labels import find_sets
+from geounet.train.labels import find_sets, mask_of
 from geounet.train.network import model_spec
 from geounet.train.pixels import FilePixels, HeldPixels
 from geounet.train.pool import Pool, pool_of
 from geounet.train.scenes import LabelledScene, make_scene
 from geounet.train.sources import SourceConfig, TownConfig
 from geounet.train.texture import Sets, narrow
+
+_TOWN_GSD = 0.5
+_SCALES = 32.0
+"""Windows may be this many times as coarse or as fine as their scene: the pyramid's last level is
+8 times as coarse, and what a window reads of it grows with the square."""
 
 
 def find_images(source: SourceConfig, data: Path) -> list[Path]:
@@ -37,6 +42,9 @@ def find_images(source: SourceConfig, data: Path) -> list[Path]:
         if not matches:
             raise ConfigError(f"source {source.name!r}: no image {pattern!r} below {data}")
         found.update(matches)
+    if source.masks:
+        # Masks in the images' folder match a pattern of images too.
+        found -= {mask_of(path, source, data) for path in found}
     for pattern in source.exclude:
         found.difference_update(glob(pattern))
     return sorted(found)
@@ -58,6 +66,7 @@ def load_pools(config: TrainConfig) -> list[Pool]:
     if not pools:
         raise ConfigError("no scene is left to train on; exclude fewer")
     if config.town is not None:
+        _check_scales(config.town, "a town", _TOWN_GSD)
         pools.append(pool_of(make_towns(config.town, legend), config.town, legend))
     return pools
 
@@ -88,15 +97,6 @@ def _described(path: Path, bands: int) -> Scene:
     return scene
 
 
-def _bands(scene: Scene, source: SourceConfig, names: tuple[str, ...]) -> tuple[int, ...]:
-    """The 1-based bands that feed the network's: as in prediction where the source or the colours
-    of the scene say so, else the first ones.
-    """
-    if source.bidx or all(scene.colors.count(name) == 1 for name in names):
-        return choose_bands(scene, names, source.bidx)
-    return tuple(range(1, len(names) + 1))
-
-
 def _small(scenes: Sequence[Scene], config: TrainConfig) -> set[str]:
     """The scenes that fit into the memory for them, the smallest first."""
     left = config.fit.scene_memory * 2**20
@@ -113,7 +113,8 @@ def _small(scenes: Sequence[Scene], config: TrainConfig) -> set[str]:
 def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -> LabelledScene:
     """A scene with its labels; one without a CRS counts as one of 1 m."""
     legend, gsd, spec = Legend(config.legend), scene.georef.gsd or 1.0, model_spec(config)
-    bands = _bands(scene, source, config.network.bands)
+    _check_scales(source, scene.uri, gsd)
+    bands = choose_bands(scene, config.network.bands, source.bidx)
     files = FilePixels(
         scene,
         bands,
@@ -134,6 +135,16 @@ def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -
     return make_scene(Path(scene.uri).stem, pixels, gsd, files.reader.areas)
 
 
+def _check_scales(source: SourceConfig | TownConfig, where: str, gsd: float) -> None:
+    for value in source.gsd:
+        if value and not gsd / _SCALES <= value <= gsd * _SCALES:
+            raise ConfigError(
+                f"source {source.name!r}: gsd {value:g} is more than {_SCALES:g} times coarser or"
+                f" finer than the {gsd:.3g} m of {where}; give {gsd / _SCALES:.2g} to"
+                f" {gsd * _SCALES:.2g}"
+            )
+
+
 def make_towns(config: TownConfig, legend: Legend) -> list[LabelledScene]:
     """Synthetic scenes with full labels; classes that ``legend`` does not have are ignored."""
     from geounet.train.town import CLASSES, make_town
@@ -141,7 +152,7 @@ def make_towns(config: TownConfig, legend: Legend) -> list[LabelledScene]:
     sets = [1 << legend.names.index(name) if name in legend.names else 0 for name in CLASSES]
     scenes = []
     for seed in range(config.seed, config.seed + config.scenes):
-        image, mask = make_town(seed, config.size, config.size, 0.5)
+        image, mask = make_town(seed, config.size, config.size, _TOWN_GSD)
         labels = np.array(sets, np.uint8)[mask]
-        scenes.append(make_scene(f"town {seed}", HeldPixels.of(image, labels), 0.5))
+        scenes.append(make_scene(f"town {seed}", HeldPixels.of(image, labels), _TOWN_GSD))
     return scenes

@@ -77,6 +77,11 @@ def _start_from(network: nn.Module, source: str) -> None:
     """Take the weights of a model file or of an earlier run."""
     if source.endswith(".safetensors"):
         weights = load_bundle(source).tensors()
+    elif not Path(source).is_file():
+        raise ConfigError(
+            f"network.pretrained {source}: no such file; give a model, the checkpoint of a run,"
+            f" {IMAGENET!r}, 'encoder:PATH' or 'hub:NAME', or leave it out"
+        )
     else:
         weights = read_checkpoint(Path(source))["average"]
     try:

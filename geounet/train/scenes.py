@@ -21,6 +21,7 @@ _SPOTS = 20_000  # places kept per label and scene
 _STRIP, _CHUNK = 1 << 24, 1 << 20  # pixels of labels read, and counted, at once
 _BLOCK = 512  # rows of blocks that most files have
 _NEAR = 0.1  # of a level: nearer than this, the other one would hardly count
+_AROUND = 64  # scene pixels beyond a window in which parts of an object are found to be one
 
 
 class View(NamedTuple):
@@ -48,7 +49,7 @@ class LabelledScene:
     """Label set -> number of its pixels."""
     areas: Areas | None = None
     """Polygons that the labels were drawn as, which are its objects; None: objects are the
-    connected regions of a class."""
+    connected regions of a class, as they are connected in the scene."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -104,9 +105,8 @@ class LabelledScene:
             bits: the classes that form objects.
         """
         sets = tuple(1 << index for index in range(8) if bits >> index & 1)
-        if self.areas is None:
-            return connected_instances(labels, sets)
-        return np.where(np.isin(labels, sets), _pick(self.areas.numbers, self.shape, x, y), 0)
+        numbers = self.areas.numbers if self.areas else partial(_regions, self.pixels, sets)
+        return np.where(np.isin(labels, sets), _pick(numbers, self.shape, x, y), 0)
 
 
 def make_scene(
@@ -150,6 +150,19 @@ def _in_order(pixels: ScenePixels) -> Iterator[np.ndarray]:
         strip = pixels.labels(Window(top, 0, min(rows, height - top), width))
         for row in range(0, len(strip), few):
             yield strip[row : row + few].ravel()
+
+
+def _regions(pixels: ScenePixels, sets: tuple[int, ...], window: Window) -> np.ndarray:
+    """Numbers of the connected regions in a window, int32 ``(h, w)``.
+
+    Looked for in the scene, some way beyond the window: cut off by its edge, or sampled coarsely,
+    one building would become two that touch, and the seam between them would weigh most.
+    """
+    height, width = pixels.shape
+    top, left = max(0, window.row - _AROUND), max(0, window.col - _AROUND)
+    bottom, right = min(height, window.row_end + _AROUND), min(width, window.col_end + _AROUND)
+    found = connected_instances(pixels.labels(Window(top, left, bottom - top, right - left)), sets)
+    return found[window.row - top :, window.col - left :][: window.height, : window.width]
 
 
 def _pick(

@@ -33,7 +33,7 @@ class SourceConfig:
     """For the log and the card."""
     images: tuple[str, ...]
     """Paths or glob patterns below ``data``; masks are ``NAME_mask.tif`` beside them, unless
-    ``polygons`` says otherwise."""
+    ``masks`` or ``polygons`` says otherwise."""
     labels: Mapping[str, tuple[str, ...]]
     """Mask value -> names of the classes that a pixel of this value may have; one name is a full
     label, several a partial one, none: ignored. Another value than these, nodata and 255 is an
@@ -55,12 +55,15 @@ class SourceConfig:
     :mod:`geounet.train.texture`; needs the classes of :class:`~geounet.train.texture.Sets`."""
     credit: str = ""
     """Attribution and licence, for the card."""
+    masks: str = ""
+    """GeoTIFF of label values below ``data``, such as ``labels/{stem}.tif``; ``{stem}`` as in
+    :class:`PolygonsConfig`. What it names is never taken for an image."""
     polygons: PolygonsConfig | None = None
     """Where the labels are polygons: their files; ``labels`` then explains the values of an
     attribute."""
     aoi: str = ""
     """File of polygons below ``data`` outside of which labels are ignored; ``{stem}`` as in
-    :class:`PolygonsConfig`."""
+    :class:`PolygonsConfig`. A scene with no labelled polygon needs one."""
     ignore: str = ""
     """File of polygons inside of which labels are ignored."""
 
@@ -68,9 +71,22 @@ class SourceConfig:
         if not self.images or not self.labels:
             raise ConfigError(f"source {self.name!r} needs images and labels")
         _check_mix(self)
+        self._check_masks()
         for value in self.labels:
             if self.polygons is None and not (value.isdecimal() and int(value) <= 255):
                 raise ConfigError(f"source {self.name!r}: label {value!r} must be 0 .. 255")
+
+    def _check_masks(self) -> None:
+        if self.masks and self.polygons is not None:
+            raise ConfigError(
+                f"source {self.name!r}: masks {self.masks!r} and polygons"
+                f" {self.polygons.path!r} are both given; leave out one"
+            )
+        if self.masks and not self.masks.lower().endswith((".tif", ".tiff")):
+            raise ConfigError(
+                f"source {self.name!r}: masks {self.masks!r} is no GeoTIFF; name one, or give"
+                " polygons"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A mask against labels: what is measured, and that strips, sizes and grids do not show."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import rasterio
 from geounet_cli.app import app
 from PIL import Image
 from rasterio.transform import Affine
+from rasterio.windows import Window
 from typer.testing import CliRunner
 
 from geounet.errors import ConfigError, SceneError
@@ -83,6 +85,37 @@ def test_a_perfect_mask_has_perfect_scores(tmp_path: Path) -> None:
     assert result.confusion.mean_iou == (1.0, 3)
     assert (result.boundary.f1 == 1).all()
     assert result.objects["building"].f1 == 1
+
+
+def sparse(path: Path, height: int, value: int) -> Path:
+    """A mask of 512 columns that takes no room on the disk: class 0 but for one block."""
+    profile = {
+        "driver": "GTiff", "count": 1, "height": height, "width": 512, "dtype": "uint8",
+        "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate",
+        "sparse_ok": True, "crs": "EPSG:32633", "transform": NORTH_UP,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as dataset:
+        place = Window(200, height // 2, 40, 30)
+        dataset.write(np.full((1, 30, 40), value, np.uint8), window=place)
+    return path
+
+
+def test_memory_does_not_follow_the_mask(tmp_path: Path) -> None:
+    for height in (1000, 64_000):  # the first compiles what follows outlines
+        mask = sparse(tmp_path / "m.tif", height, 1)
+        truth = Truth(LabelFiles(sparse(tmp_path / "t.tif", height, 1)))
+        tracemalloc.start()
+        try:
+            result = evaluate_mask(
+                mask, truth, EvaluateOptions(), tmp_path / "e.png", dict(enumerate(LEGEND.names))
+            )
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert result.confusion.pixels == 512 * height
+        assert result.objects["building"].matched == 1
+    # It has 33 MB of pixels, and its labels as many; a strip of both is held.
+    assert peak < 20e6, peak
 
 
 def test_partial_labels_judge_one_class_alone(tmp_path: Path) -> None:

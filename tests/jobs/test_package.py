@@ -13,13 +13,16 @@ from typer.testing import CliRunner
 
 from geounet.errors import ConfigError, SceneError
 from geounet.jobs.package import PackageOptions, package
-from geounet.model.bundle import load_bundle
+from geounet.model import bundle
+from geounet.model.bundle import DEFAULT_MODEL, load_bundle
 from geounet.model.networks import build_network
 from geounet.model.stac import stac_item
 from geounet.train.fit import CHECKPOINT, fit
 from geounet.train.network import read_checkpoint
 from tests.helpers import brightness_model, noise, write_scene
 from tests.train.tiny import config_for
+
+WEIGHTS = Path(bundle.__file__).parent / "weights"
 
 pytestmark = pytest.mark.usefixtures("tiny_architecture")
 
@@ -94,17 +97,39 @@ def test_a_curve_that_cannot_be_measured_leaves_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("tiny*"))
 
 
-def test_the_item_is_valid(tmp_path: Path) -> None:
+def valid_classes(content: dict[str, Any]) -> list[str]:
+    """The classes of a STAC item that its schemas accept."""
     pystac = pytest.importorskip("pystac")
     pytest.importorskip("jsonschema")
     schema = pytest.importorskip("stac_model.schema")
-    bundle = load_bundle(brightness_model(tmp_path / "m.safetensors"))
-    content = stac_item(bundle, "./m.safetensors")
     properties = schema.MLModelProperties(**content["properties"])
-    assert [item.name for item in properties.output[0].classes] == ["land", "building", "water"]
     # Without extensions, whose schemas lie in the network, against STAC's own schema.
     core = pystac.Item.from_dict({**content, "stac_extensions": []}, preserve_dict=True)
     core.validate()
+    return [item.name for item in properties.output[0].classes]
+
+
+def test_the_item_of_the_shipped_model_is_valid_and_of_its_file() -> None:
+    content = json.loads((WEIGHTS / f"{DEFAULT_MODEL}.json").read_text())
+    bundle = load_bundle(DEFAULT_MODEL)
+    assert valid_classes(content) == list(bundle.spec.legend.names)
+    asset = content["assets"]["model"]
+    weights = (WEIGHTS / asset["href"]).read_bytes()
+    assert asset["file:size"] == len(weights)
+    assert asset["file:checksum"] == "1220" + hashlib.sha256(weights).hexdigest()
+    # What would be written of the file today, but for when and with what it was trained.
+    again = stac_item(bundle, asset["href"])
+    for changing in ("datetime", "mlm:framework_version"):
+        content["properties"].pop(changing)
+        again["properties"].pop(changing)
+    assert json.loads(json.dumps(again)) == content
+
+
+def test_the_item_is_valid(tmp_path: Path) -> None:
+    schema = pytest.importorskip("stac_model.schema")
+    bundle = load_bundle(brightness_model(tmp_path / "m.safetensors"))
+    content = stac_item(bundle, "./m.safetensors")
+    assert valid_classes(content) == ["land", "building", "water"]
     with pytest.raises(ValueError, match="tasks"):
         schema.MLModelProperties(**{**content["properties"], "mlm:tasks": ["guessing"]})
 

@@ -145,6 +145,12 @@ def test_partial_values_and_nodata(tmp_path: Path) -> None:
     ("corners", "kinds", "message"),
     [
         ([[(1, 1), (20, 1), (20, 20)], [(10, 1), (30, 1), (10, 20)]], ["a", "b"], "overlap"),
+        (
+            [[(1, 1), (9, 1), (9, 9)], [(1, 1), (9, 1), (9, 8)]],
+            ["a"] * 2,
+            "1 pair of polygons of one class",
+        ),
+        ([[(-9, 1), (-2, 1), (-2, 9)], [(90, 1), (99, 1), (99, 9)]], ["a", "b"], "none of its 2 p"),
         ([[(1, 1), (20, 20), (20, 1), (1, 20)]], ["a"], "feature 0 is invalid: Self-intersection"),
         ([[(1, 1), (20, 1), (20, 20)]], ["c"], "'c' is no class"),
         ([[(900, 1), (920, 1), (920, 20)]], ["a"], "lie outside the scene"),
@@ -161,6 +167,41 @@ def test_errors_name_the_fault(
     with pytest.raises(LabelError, match=message) as caught:
         read_all(LabelFiles(path, "kind"), scene, coding)
     assert "\n" not in str(caught.value)
+
+
+def test_polygons_of_a_class_may_touch_and_share_a_little(tmp_path: Path) -> None:
+    scene = scene_at(tmp_path)
+    shapes = [
+        at(scene, (1, 1), (21, 1), (21, 21), (1, 21)),
+        at(scene, (12, 1), (32, 1), (32, 21), (12, 21)),  # 9 of 20 columns
+        at(scene, (32, 1), (40, 1), (40, 21), (32, 21)),
+    ]
+    path = polygons(tmp_path / "l.geojson", shapes, ["a"] * 3, "EPSG::32633")
+    coding = coding_for({"a": ("building",), "": ()}, LEGEND, ("land",), strict=True)
+    codes = read_all(LabelFiles(path, "kind"), scene, coding)
+    assert (codes == 0).sum() == 39 * 20
+    # What is ignored may be drawn as often as one likes, and so may areas of interest.
+    twice = polygons(tmp_path / "t.geojson", shapes[:1] * 2, [""] * 2, "EPSG::32633")
+    codes = read_all(LabelFiles(twice, "kind", aoi=twice, ignore=twice), scene, coding)
+    assert (codes == IGNORED).all()
+
+
+def test_a_scene_without_labels_needs_an_area_of_interest(tmp_path: Path) -> None:
+    scene = scene_at(tmp_path)
+    around = [
+        at(scene, (-30, 5), (-2, 5), (-2, 50)),
+        at(scene, (WIDTH + 3, 5), (WIDTH + 20, 5), (WIDTH + 3, 50)),
+    ]
+    path = polygons(tmp_path / "l.geojson", around, ["a", "a"], "EPSG::32633")
+    coding = coding_for({"*": ("building",)}, LEGEND, ("land",))
+    with pytest.raises(LabelError, match=r"l\.geojson: none of its 2 polygons lies in the scene"):
+        read_all(LabelFiles(path), scene, coding)
+    looked = [at(scene, (0, 0), (20, 0), (20, 9), (0, 9))]
+    aoi = polygons(tmp_path / "a.geojson", looked, [1], "EPSG::32633")
+    codes = read_all(LabelFiles(path, aoi=aoi, ignore=path), scene, coding)
+    assert (codes == 1).sum() == 180
+    with pytest.raises(LabelError, match=r"l\.geojson: none of its 2 polygons"):
+        read_all(LabelFiles(aoi, aoi=path), scene, coding)
 
 
 def test_files_that_do_not_fit(tmp_path: Path) -> None:

@@ -84,7 +84,9 @@ def test_grey_weights_of_equal_bands_answer_alike() -> None:
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_encoder_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
-    source, target = (build_network(spec_for(arch="smp:Unet", encoder="resnet18")) for _ in "ab")
+    source, target = (
+        build_network(spec_for(arch="smp:Unet", encoder="resnet18", stride=32)) for _ in "ab"
+    )
     weights = {
         f"module.{key}": value
         for key, value in source.get_submodule("encoder").state_dict().items()
@@ -136,6 +138,26 @@ def test_a_hub_out_of_reach_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_cannot_be_built_is_named(facts: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         build_network(spec_for(**facts))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "own"),
+    [
+        ("smp:Unet", {"encoder_depth": 4, "decoder_channels": [16, 8, 8, 8]}, 16),
+        ("smp:Unet", {}, 32),
+        ("smp:DeepLabV3Plus", {"encoder_output_stride": 8}, 8),
+    ],
+)
+def test_the_stride_must_be_that_of_the_encoder(
+    arch: str, options: dict[str, object], own: int
+) -> None:
+    facts: dict[str, object] = {"arch": arch, "encoder": "resnet18", "options": options}
+    for stride in (own, 2 * own):
+        build_network(spec_for(stride, **facts))
+    for stride in (own // 2, own + 4):
+        message = f"stride {stride} must be a multiple of {own}, the stride of encoder resnet18"
+        with pytest.raises(ModelError, match=message):
+            build_network(spec_for(stride, **facts))
 
 
 def test_radius_of_known_networks() -> None:

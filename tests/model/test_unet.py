@@ -1,5 +1,6 @@
 """The U-Net of the paper, figure by figure, and its padded kin."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def test_the_papers_figures() -> None:
         network = UnetPaper(bands=1, classes=2)
         output = network(torch.empty(1, 1, 572, 572))
     assert output.shape == (1, 2, 388, 388)
-    assert PAPER_MARGIN == (572 - 388) // 2
+    rows, cols = (572 - side for side in output.shape[2:])
+    assert rows == cols == 2 * 92 == 2 * PAPER_MARGIN
     # Weights and biases along figure 1: pairs of 3x3 down, 2x2 up and pairs of 3x3, the 1x1 head.
     sizes = [64, 128, 256, 512, 1024]
     expected = 0
@@ -160,6 +162,22 @@ def test_padded_variants_keep_the_size_and_follow_the_width(
     assert 30e6 < count(full) < 34e6
 
 
-def test_options_that_do_not_fit_are_named() -> None:
-    with pytest.raises(ModelError, match="depth"):
-        build_network(spec_for(arch="unet-light", options={"depth": 3}))
+@pytest.mark.parametrize(
+    ("arch", "options", "message"),
+    [
+        ("unet-light", {"depth": 3}, "depth"),
+        ("unet-light", {"width": -1}, "width -1 must be positive"),
+        ("unet-residual", {"width": 0.0}, r"width 0\.0 must be positive"),
+        ("unet-paper", {"width": 0}, "width 0 must be at least 1"),
+        ("unet-paper", {"dropout": 1.5}, "dropout probability"),
+        ("unet-paper", {"width": 0.5}, "unet-paper cannot be built"),
+        ("fcn-8s", {"width": math.nan}, "width nan must be positive"),
+        ("fcn-16s", {"head": 0}, "head 0 must be at least 1"),
+        ("fcn-32s", {"kernel": 2}, "kernel 2 odd"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(
+    arch: str, options: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        build_network(spec_for(arch=arch, options=options))

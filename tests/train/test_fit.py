@@ -12,7 +12,7 @@ from geounet.model.bundle import load_bundle
 from geounet.model.networks import build_network
 from geounet.train import fit as loop
 from geounet.train.check import load_checks, run_check
-from geounet.train.config import AugmentConfig, FitConfig, TrainConfig, WeightMapConfig
+from geounet.train.config import AugmentConfig, FitConfig, WeightMapConfig
 from geounet.train.curves import plot, read_log
 from geounet.train.export import export
 from geounet.train.fit import BEST, CHECKPOINT, fit, learning_rate
@@ -20,7 +20,6 @@ from geounet.train.load import load_pools
 from geounet.train.logbook import CURVES, LOG
 from geounet.train.network import read_checkpoint
 from geounet.train.samples import Sampler
-from tests.helpers import kill_after
 from tests.train.tiny import config_for
 
 pytestmark = pytest.mark.usefixtures("tiny_architecture")
@@ -58,41 +57,6 @@ def test_resuming_equals_an_unbroken_run(tmp_path: Path, monkeypatch: pytest.Mon
         expected = getattr(whole, kind).state_dict()
         for key, value in getattr(resumed, kind).state_dict().items():
             assert torch.equal(value, expected[key]), (kind, key)
-
-
-KILLED = """
-import sys, time
-from pathlib import Path
-import torch
-from geounet.train import fit as loop
-from tests.train.test_fit import linear_run
-
-def slowly(state, *rest):
-    if state.step == 5:
-        print("begun", flush=True)
-    time.sleep(0.05 * (state.step > 5))
-    return train_step(state, *rest)
-
-torch.set_num_threads(1)
-train_step, loop.train_step = loop.train_step, slowly
-loop.fit(linear_run(Path(sys.argv[1])), Path(sys.argv[1]) / "killed")
-"""
-
-
-def linear_run(folder: Path) -> TrainConfig:
-    """A run that saves after every step."""
-    config = config_for(folder, steps=40, save_minutes=0.0)
-    return replace(config, network=replace(config.network, arch="linear"))
-
-
-def test_a_run_goes_on_after_a_kill_as_if_unbroken(tmp_path: Path) -> None:
-    kill_after(KILLED, tmp_path, 0.4)
-    assert 4 <= read_checkpoint(tmp_path / "killed" / CHECKPOINT)["step"] < 40
-    config = linear_run(tmp_path)
-    whole = fit(config, tmp_path / "whole").average.state_dict()
-    resumed = fit(config, tmp_path / "killed", again=True)
-    assert resumed.step == 40
-    assert all(torch.equal(v, whole[key]) for key, v in resumed.average.state_dict().items())
 
 
 def test_overfits_its_scene(tmp_path: Path) -> None:
@@ -149,6 +113,9 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     network = replace(config.network, arch="linear", pretrained=str(path))
     with pytest.raises(ConfigError, match="the weights are of another network"):
         loop.start(replace(config, network=network))
+    absent = replace(config.network, pretrained=str(tmp_path / "absent.pt"))
+    with pytest.raises(ConfigError, match=r"pretrained .*absent\.pt: no such file; give a model"):
+        loop.start(replace(config, network=absent))
     for content in (b"", path.read_bytes()[:2000], b"not a checkpoint"):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match=r"last\.pt: not a checkpoint, or damaged"):

@@ -25,8 +25,16 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "fcn-16s": {"width": 1 / 16, "head": 32},
     "fcn-8s": {"width": 1 / 16, "head": 32},
     "smp:Unet": {"decoder_channels": [32, 16, 16, 8, 8]},
+    "smp:UnetPlusPlus": {"decoder_channels": [32, 16, 16, 8, 8]},
+    "smp:Linknet": {},
+    "smp:FPN": {
+        "decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32, "decoder_dropout": 0.0,
+    },
+    "smp:UPerNet": {"decoder_channels": 32},
+    "smp:Segformer": {"decoder_segmentation_channels": 32},
     "smp:DeepLabV3Plus": {"decoder_channels": 32, "encoder_output_stride": 16},
-}
+}  # fmt: skip
+STEPS = {"smp:FPN": 100, "smp:UPerNet": 75, "smp:Segformer": 75}
 LOSSES: dict[str, dict[str, Any]] = {
     "cross_entropy": {"loss": {"cross_entropy": 1.0}},
     "weight map": {
@@ -100,10 +108,16 @@ def config_of(folder: Path, arch: str, **fit: Any) -> TrainConfig:
 
 @pytest.mark.parametrize("arch", NETWORKS)
 def test_each_network_overfits_a_window(tmp_path: Path, arch: str) -> None:
-    config = config_of(tmp_path, arch, steps=50 if arch.startswith("smp:") else 80)
+    steps = STEPS.get(arch, 50 if arch.startswith("smp:") else 80)
+    config = config_of(tmp_path, arch, steps=steps)
     assert learned(config, 256 if arch == "unet-paper" else 64) > 0.98
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_each_loss_overfits_a_window(tmp_path: Path, name: str) -> None:
-    assert learned(config_of(tmp_path, "unet-light", **LOSSES[name]), 64) > 0.98
+@pytest.mark.parametrize(
+    ("name", "arch"),
+    # With another network, the three that are computed in three ways.
+    [(name, "unet-light") for name in LOSSES]
+    + [(name, "smp:Unet") for name in ("weight map", "dice", "lovasz")],
+)
+def test_each_loss_overfits_a_window(tmp_path: Path, name: str, arch: str) -> None:
+    assert learned(config_of(tmp_path, arch, **LOSSES[name]), 64) > 0.98

@@ -25,8 +25,9 @@ from geounet.train.pixels import HeldPixels
 from geounet.train.pool import Pool
 from geounet.train.samples import Sampler, standardise
 from geounet.train.scenes import LabelledScene
-from geounet.train.sources import SourceConfig, TownConfig
+from geounet.train.sources import PolygonsConfig, SourceConfig, TownConfig
 from geounet.train.town import make_town
+from geounet.train.weightmap import boundary_weights
 from tests.helpers import NORTH_UP, noise, spec_for, write_scene
 from tests.train.tiny import LABELS, blocks, config_for, scene_of, write_pair
 
@@ -68,6 +69,36 @@ def test_masks_of_another_grid_fit_by_their_place(tmp_path: Path) -> None:
     place = NORTH_UP @ Affine.translation(0, -3) @ Affine.scale(0.5)
     write_scene(tmp_path / "a_mask.tif", fine[None], transform=place)
     assert np.array_equal(held(load(tmp_path, "a.tif", LABELS)).sets, 1 << mask)
+
+
+@pytest.mark.parametrize("masks", ["labels/{stem}.tif", "{stem}_truth.tiff"])
+def test_masks_lie_where_a_source_says(tmp_path: Path, masks: str) -> None:
+    config = config_for(tmp_path)
+    sampler = Sampler(config, load_pools(config))
+    (tmp_path / "labels").mkdir()
+    for path in tmp_path.glob("*_mask.tif"):
+        stem = path.stem.removesuffix("_mask")
+        path.rename(tmp_path / masks.replace("{stem}", stem))
+    with pytest.raises(SceneError, match=r"train_0_mask\.tif: no such file"):
+        load_pools(config)
+    source = replace(config.source[0], masks=masks, images=("train_*.tif*",))
+    check = replace(config.check[0], masks=masks)
+    moved = replace(config, source=(source,), check=(check,))
+    assert [path.name for path in find_images(source, tmp_path)] == ["train_0.tif", "train_1.tif"]
+    fewer = replace(source, exclude=("train_1.tif",))
+    assert [path.name for path in find_images(fewer, tmp_path)] == ["train_0.tif"]
+    again = Sampler(moved, load_pools(moved))
+    for one, other in zip(sampler.batch(0)[:2], again.batch(0)[:2], strict=True):
+        assert one.equal(other)
+    assert load_checks(moved)[0].scenes[0].counts
+
+
+def test_masks_that_cannot_be_meant_are_refused() -> None:
+    source = SourceConfig("s", ("*.tif",), LABELS)
+    with pytest.raises(ConfigError, match=r"masks 'a\.shp' is no GeoTIFF; name one, or"):
+        replace(source, masks="a.shp")
+    with pytest.raises(ConfigError, match=r"masks 'a\.tif' and polygons 'a\.shp' are both"):
+        replace(source, masks="a.tif", polygons=PolygonsConfig("a.shp"))
 
 
 def test_pixels_without_data_are_ignored_and_shown_as_the_mean(tmp_path: Path) -> None:
@@ -127,6 +158,34 @@ def test_bands_are_found_by_colour_or_number(tmp_path: Path) -> None:
     ):
         with pytest.raises(SceneError, match=message):
             load_scenes(config, (replace(source, bidx=bidx),))
+
+
+def test_a_band_tagged_as_transparency_is_named_in_training_as_in_prediction(
+    tmp_path: Path,
+) -> None:
+    image, mask = blocks(40, 56)
+    infrared = np.where(mask == 2, 0, 90).astype(np.uint8)  # water: no data, if it were alpha
+    path = write_scene(tmp_path / "a.tif", np.concatenate([image, infrared[None]]))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [*dataset.colorinterp[:3], ColorInterp.alpha]
+    write_scene(tmp_path / "a_mask.tif", mask[None])
+    four = {"bands": ("red", "green", "blue", "nir"), "mean": (0.5,) * 4, "std": (0.25,) * 4}
+    plain = config_for(tmp_path)
+    config = replace(plain, network=replace(plain.network, **four))
+    source = SourceConfig("s", ("a.tif",), LABELS, share=1.0)
+    message = r"has 3 image bands but the model needs 4 .*\(in a training run bidx\)"
+    for refused in (
+        lambda: load_scenes(config, (source,)),
+        lambda: make_plan(describe(path), spec_for(**four), SegmentOptions(device="cpu")),
+    ):
+        with pytest.raises(SceneError, match=message):
+            refused()
+    named = replace(source, bidx=(1, 2, 3, 4))
+    ((scene,),) = load_scenes(config, (named,))
+    assert np.array_equal(held(scene).levels[0][3], infrared)
+    assert (held(scene).sets == 1 << mask).all()
+    options = SegmentOptions(device="cpu", bidx=(1, 2, 3, 4))
+    assert make_plan(describe(path), spec_for(**four), options).bands == (1, 2, 3, 4)
 
 
 def test_scenes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -327,6 +386,19 @@ def test_a_check_of_a_perfect_network_is_one(tmp_path: Path) -> None:
     (check,) = load_checks(config)
     result = run_check(check, ByColor(), config)
     assert result == {"land": 1.0, "building": 1.0, "water": 1.0, "miou": 1.0}
+
+
+def test_a_building_that_the_window_cuts_in_two_is_one() -> None:
+    mask = np.ones((90, 120), dtype=np.uint8)
+    mask[20:40, 30:34], mask[20:40, 36:40] = 2, 2  # the wings of a building
+    y, x = np.mgrid[20:36, 24:48].astype(np.float32)
+    for joined, count in ((False, 2), (True, 1)):
+        mask[40:44, 30:40] = 2 if joined else 1  # its middle, below the window
+        scene = scene_of("s", np.zeros((3, 90, 120), np.uint8), mask, 1.0)
+        found = scene.objects(x, y, scene.window(x, y, 1.0).labels.numpy(), 0b10)
+        assert len(np.unique(found[found > 0])) == count
+        assert ((found > 0) == (mask[20:36, 24:48] == 2)).all()
+        assert (boundary_weights(found).max() > 1) != joined
 
 
 def test_objects_are_the_polygons_or_connected_regions() -> None:

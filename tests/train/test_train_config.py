@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +7,8 @@ import pytest
 from geounet.errors import ConfigError
 from geounet.train.__main__ import main
 from geounet.train.config import TrainConfig, load_config
-from geounet.train.load import find_images
+from geounet.train.load import find_images, load_scenes
+from geounet.train.pixels import HeldPixels
 from geounet.train.settings import build
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +98,17 @@ def test_errors_name_key_and_value(old: str, new: str, message: str, tmp_path: P
         load(GOOD.replace(old, new), tmp_path)
 
 
+def test_names_are_given_once(tmp_path: Path) -> None:
+    start, end = GOOD.index("[[source]]"), GOOD.index("[fit]")
+    source = GOOD[start:end]
+    with pytest.raises(ConfigError, match=r"two \[\[source\]\] have the name 's'; rename one"):
+        load(GOOD.replace(source, source * 2), tmp_path)
+    check = source.replace("[source", "[check")
+    with pytest.raises(ConfigError, match=r"two \[\[check\]\] have the name 's'"):
+        load(GOOD.replace(source, source + check * 2), tmp_path)
+    assert load(GOOD.replace(source, source + check), tmp_path).check[0].name == "s"
+
+
 def test_too_many_classes(tmp_path: Path) -> None:
     rows = [f'[[legend]]\nid = {n}\nname = "c{n}"\ncolor = [0, 0, 0]\n' for n in range(1, 9)]
     with pytest.raises(ConfigError, match="9 classes"):
@@ -112,6 +124,20 @@ def test_the_entry_point_reports_in_one_line(
     assert (
         capsys.readouterr().err == f"error: {absent}: cannot be read: No such file or directory\n"
     )
+
+
+@pytest.mark.real
+def test_the_four_band_run_reads_infrared_where_it_lies() -> None:
+    config = load_config(ROOT / "configs" / "vegetation-rgbn.toml")
+    data = ROOT / config.data
+    if not data.is_dir():
+        pytest.skip("the data sets do not lie beside the repository")
+    checks = tuple(replace(item, images=item.images[:1]) for item in config.check)
+    groups = load_scenes(replace(config, data=str(data)), checks)
+    for (scene, *_), check in zip(groups, checks, strict=True):
+        assert scene.pixels.complete, check.name  # no pixel counts as transparent
+        assert isinstance(scene.pixels, HeldPixels)
+        assert len(scene.pixels.levels[0]) == 4
 
 
 @pytest.mark.real

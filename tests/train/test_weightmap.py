@@ -17,6 +17,11 @@ def brute_force(instances: np.ndarray, w0: float, sigma: float) -> np.ndarray:
     return w0 * np.exp(-((first + second) ** 2) / (2 * sigma**2))
 
 
+def close(weights: np.ndarray, expected: np.ndarray) -> None:
+    """To 1e-6: half a step of float32 at weights of 16 to 32."""
+    np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-6)
+
+
 @settings(max_examples=60)
 @given(
     height=st.integers(1, 60),
@@ -38,18 +43,19 @@ def test_equals_brute_force(
         instances[row : row + tall, col : col + wide] = number * 7
     weights = boundary_weights(instances, w0, sigma)
     assert weights.dtype == np.float32
-    np.testing.assert_allclose(weights, brute_force(instances, w0, sigma), rtol=1e-6, atol=1e-6)
+    close(weights, brute_force(instances, w0, sigma))
 
 
-def test_a_window_of_a_hundred_objects() -> None:
+@pytest.mark.parametrize("side", [256, 512])
+def test_a_window_of_a_hundred_objects(side: int) -> None:
     rng = np.random.default_rng(3)
-    instances = np.zeros((256, 256), dtype=np.int32)
+    instances = np.zeros((side, side), dtype=np.int32)
     for number in range(1, 101):
-        row, col = rng.integers(0, 250, 2)
+        row, col = rng.integers(0, side - 6, 2)
         instances[row : row + rng.integers(4, 20), col : col + rng.integers(4, 20)] = number
-    np.testing.assert_allclose(
-        boundary_weights(instances), brute_force(instances, 10.0, 5.0), rtol=1e-6, atol=1e-6
-    )
+    weights = boundary_weights(instances)
+    assert weights.max() > 8
+    close(weights, brute_force(instances, 10.0, 5.0))
 
 
 def test_the_formula_by_hand() -> None:

@@ -21,7 +21,9 @@ from tests.train.tiny import config_for
     ("arch", "options", "window", "exact"),
     [
         ("unet-paper", {"width": 1}, 224, True),
+        ("unet-light", {"width": 1 / 64}, 64, True),
         ("unet-residual", {"width": 1 / 64}, 64, True),
+        ("fcn-32s", {"width": 1 / 64, "head": 4}, 64, True),
         ("fcn-16s", {"width": 1 / 64, "head": 4}, 64, True),
         ("smp:DeepLabV3Plus", {"decoder_channels": 16}, 64, False),
     ],
