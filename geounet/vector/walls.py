@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from geounet.vector.compiled import inner, kernel
+from geounet.vector.compiled import inner, kernel, once
 
 FREE_PRICE = 2.5
 """Price of a free wall in prices of a wall along an axis."""
@@ -221,7 +221,7 @@ def cut(
     return _refined(chosen, lines, places, sums, normals), lines, cost
 
 
-@inner
+@once
 def _extend(
     p: int,
     q: int,
@@ -258,7 +258,7 @@ def _extend(
     return loss
 
 
-@inner
+@once
 def _refined(
     chosen: np.ndarray, lines: np.ndarray, places: np.ndarray, sums: np.ndarray, normals: np.ndarray
 ) -> np.ndarray:
@@ -287,7 +287,7 @@ def _loss(moments: tuple[float, float, float], line: int, normals: np.ndarray) -
     return xx * x * x + 2 * xy * x * y + yy * y * y
 
 
-@kernel
+@once
 def _trace(
     follows: np.ndarray, best: np.ndarray, before: np.ndarray, source: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
