@@ -80,7 +80,7 @@ def follow_curves(
     """
     n, walls, fine = len(samples), len(starts), CURVE_DETAIL * tolerance
     bulge, angle = _bulges(samples, starts)
-    new_starts, new_lines = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    new_starts, new_lines = np.empty(n, np.int64), np.empty(n, np.int64)
     count, w = 0, 0
     while w < walls:
         last, saved = w + 1, abs(bulge[w])

@@ -91,8 +91,9 @@ def attach(
         one, two = begin + step * taken, begin + step * (taken + 1)
         taken += 1
         place, at_x, at_y = first_crossing(
-            ring, n_ring, points[one, 0], points[one, 1], points[two, 0], points[two, 1]
-        )
+            ring, n_ring, np.int64(points[one, 0]), np.int64(points[one, 1]),
+            np.int64(points[two, 0]), np.int64(points[two, 1]),
+        )  # fmt: skip
         if place >= 0 and (at_x != points[two, 0] or at_y != points[two, 1]):
             if met >= 0:
                 place, at_x, at_y = met, met_x, met_y

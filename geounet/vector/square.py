@@ -76,7 +76,7 @@ def square(polygons: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarr
         bool ``(n,)``, which were squared. Valid; as many holes as before, in their order.
     """
     squared = polygons.copy()
-    done = np.zeros(len(polygons), dtype=np.bool_)
+    done = np.zeros(len(polygons), np.bool_)
     for share in RETRIES:
         left = np.flatnonzero(~done)
         if len(left):
