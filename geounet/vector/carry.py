@@ -119,7 +119,10 @@ def measure(roots: Longs, regions: Ints, pieces: Ints) -> Longs:
 
 @inner
 def _copy_row(
-    source: NDArray[np.signedinteger], row: int, target: NDArray[np.signedinteger], place: int
+    source: NDArray[np.signedinteger],
+    row: int | np.int64,
+    target: NDArray[np.signedinteger],
+    place: int | np.int64,
 ) -> None:
     # (a loop: array assignments take long to compile; callers give int64, for one version each)
     for k in range(source.shape[1]):

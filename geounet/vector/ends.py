@@ -133,7 +133,7 @@ def meeting(
 
 
 @inner
-def new_place(replaced: Longs, border: int, forward: bool, step: int) -> int:
+def new_place(replaced: Longs, border: int, forward: bool, step: int | np.int64) -> int:
     """Place among the new points of a border's point after so many steps from either end."""
     return int(replaced[border, 0] + step if forward else replaced[border, 1] - 1 - step)
 
