@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from geounet.vector.compiled import inner, kernel
+from geounet.vector.compiled import inner, kernel, once
 from geounet.vector.walls import (
     FREE_PRICE,
     SPREAD,
@@ -82,7 +82,7 @@ def turned_axes(
     return result
 
 
-@inner
+@once
 def steady_tolerance(samples: np.ndarray, tolerance: float) -> float:
     """The tolerance, or less where the outline is smoother than it allows for.
 
@@ -99,7 +99,7 @@ def steady_tolerance(samples: np.ndarray, tolerance: float) -> float:
     return min(tolerance, max(NOISE * noise, FINEST))
 
 
-@inner
+@once
 def clearest_corner(angle: np.ndarray, length: np.ndarray) -> int:
     """The wall that makes the clearest corner with the one before it."""
     most, best = -1.0, 0
@@ -168,7 +168,7 @@ def _alike(axes: np.ndarray, others: np.ndarray) -> bool:
     return alike
 
 
-@inner
+@once
 def best_start(
     samples: np.ndarray, axes: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:

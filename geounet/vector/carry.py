@@ -119,9 +119,12 @@ def measure(roots: Longs, regions: Ints, pieces: Ints) -> Longs:
 
 @inner
 def _copy_row(
-    source: NDArray[np.signedinteger], row: int, target: NDArray[np.signedinteger], place: int
+    source: NDArray[np.signedinteger],
+    row: int | np.int64,
+    target: NDArray[np.signedinteger],
+    place: int | np.int64,
 ) -> None:
-    # (a loop: array assignments take long to compile)
+    # (a loop: array assignments take long to compile; callers give int64, for one version each)
     for k in range(source.shape[1]):
         target[place, k] = source[row, k]
 
@@ -163,7 +166,7 @@ def append(
                 points[n_points + m, 0] = from_points[at + m, 0]
                 points[n_points + m, 1] = from_points[at + m, 1]
             n_points += size
-            _copy_row(from_pieces, piece, pieces, n_pieces)
+            _copy_row(from_pieces, np.int64(piece), pieces, n_pieces)
             pieces[n_pieces, REGION] = region
             pieces[n_pieces, NEXT] = n_pieces if from_pieces[piece, NEXT] >= 0 else -1
             pieces[n_pieces, SIBLING] = n_pieces + 1
@@ -217,7 +220,7 @@ def slide(
     """Move the unfinished regions together, in order; returns the new counts."""
     number = np.full(counts[1], -1, np.int32)
     region_number = np.full(counts[2], -1, np.int32)
-    n_points = n_pieces = n_regions = 0
+    n_points = n_pieces = n_regions = np.int64(0)
     for piece in range(counts[1]):
         # a merged region keeps its pieces' old numbers: parents are looked up before any moves
         pieces[piece, REGION] = root_of(regions, pieces[piece, REGION])
@@ -255,4 +258,6 @@ def slide(
         for m in range(2):
             if seam[k, m] >= 0:
                 seam[k, m] = number[seam[k, m]]
-    return np.array([n_points, n_pieces, n_regions])
+    result = np.empty(3, np.int64)
+    result[0], result[1], result[2] = n_points, n_pieces, n_regions
+    return result

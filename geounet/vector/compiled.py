@@ -52,3 +52,13 @@ def inner(function: Function) -> Function:
     """Decorate a function that only compiled ones call; from Python it cannot be called."""
     compiled: Function = njit(**_INNER)(function)
     return compiled
+
+
+def once(function: Function) -> Function:
+    """Decorate a function that a single compiled one calls, at one place: it becomes a part of it.
+
+    Compiled for itself, it would bring all that it calls along, to be optimised in it and again in
+    its caller.
+    """
+    compiled: Function = njit(**_INNER, inline="always")(function)
+    return compiled

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from geounet.vector.axes import wall_samples
-from geounet.vector.compiled import inner
+from geounet.vector.compiled import once
 from geounet.vector.walls import SPREAD, cut, middle_of, places_of
 
 SAGITTA = 0.2
@@ -24,7 +24,7 @@ CURVE_DETAIL = 1 / 3
 """Tolerance inside curves, in tolerances."""
 
 
-@inner
+@once
 def circle_through(samples: np.ndarray) -> tuple[float, float, float]:
     """Centre x, y of the circle through the samples (algebraic least squares), squared misfit.
 
@@ -48,7 +48,7 @@ def circle_through(samples: np.ndarray) -> tuple[float, float, float]:
     return x, y, squares - total * total / n
 
 
-@inner
+@once
 def round_ring(x: float, y: float, area: float) -> np.ndarray:
     """Regular polygon around a centre, with the raw ring's area and turning as it did."""
     radius = math.sqrt(abs(area) / math.pi)
@@ -62,7 +62,7 @@ def round_ring(x: float, y: float, area: float) -> np.ndarray:
     return ring
 
 
-@inner
+@once
 def follow_curves(
     samples: np.ndarray, starts: np.ndarray, lines: np.ndarray, free: int, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +80,7 @@ def follow_curves(
     """
     n, walls, fine = len(samples), len(starts), CURVE_DETAIL * tolerance
     bulge, angle = _bulges(samples, starts)
-    new_starts, new_lines = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    new_starts, new_lines = np.empty(n, np.int64), np.empty(n, np.int64)
     count, w = 0, 0
     while w < walls:
         last, saved = w + 1, abs(bulge[w])
@@ -105,7 +105,7 @@ def follow_curves(
     return new_starts[:count], new_lines[:count]
 
 
-@inner
+@once
 def _bulges(samples: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each wall the squared distances that a parabola saves, about, and its direction.
 

@@ -91,8 +91,9 @@ def attach(
         one, two = begin + step * taken, begin + step * (taken + 1)
         taken += 1
         place, at_x, at_y = first_crossing(
-            ring, n_ring, points[one, 0], points[one, 1], points[two, 0], points[two, 1]
-        )
+            ring, n_ring, np.int64(points[one, 0]), np.int64(points[one, 1]),
+            np.int64(points[two, 0]), np.int64(points[two, 1]),
+        )  # fmt: skip
         if place >= 0 and (at_x != points[two, 0] or at_y != points[two, 1]):
             if met >= 0:
                 place, at_x, at_y = met, met_x, met_y
@@ -132,7 +133,7 @@ def meeting(
 
 
 @inner
-def new_place(replaced: Longs, border: int, forward: bool, step: int) -> int:
+def new_place(replaced: Longs, border: int, forward: bool, step: int | np.int64) -> int:
     """Place among the new points of a border's point after so many steps from either end."""
     return int(replaced[border, 0] + step if forward else replaced[border, 1] - 1 - step)
 

@@ -226,7 +226,7 @@ def fit(
                 border = borders[wall]
                 if replaced[border, 0] >= 0:  # a wall that stays ends here
                     forward = (first[border] == wall) == (wall == h)
-                    end = new_place(replaced, border, forward, 0)
+                    end = new_place(replaced, border, forward, np.int64(0))
                     x, y = int(result[end, 0]), int(result[end, 1])
                     place, at_x, at_y = nearest(ring, n_ring, np.int64(x), np.int64(y))
                     away = max(abs(at_x - x), abs(at_y - y))

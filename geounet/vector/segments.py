@@ -88,7 +88,12 @@ def nearest(ring: Ints, count: np.int64, x: Coordinate, y: Coordinate) -> tuple[
 
 @inner
 def first_crossing(
-    ring: Ints, count: np.int64, x0: int, y0: int, x1: int, y1: int
+    ring: Ints,
+    count: np.int64,
+    x0: int | Coordinate,
+    y0: int | Coordinate,
+    x1: int | Coordinate,
+    y1: int | Coordinate,
 ) -> tuple[float, int, int]:
     """Where the way from (x0, y0) to (x1, y1) first crosses a ring: as ``nearest``, the place -1
     where it does not.

@@ -17,7 +17,7 @@ import numpy as np
 import shapely
 
 from geounet.vector.axes import best_start, steady_tolerance, turned_axes, wall_samples
-from geounet.vector.compiled import inner, kernel
+from geounet.vector.compiled import inner, kernel, once
 from geounet.vector.curves import circle_through, follow_curves, round_ring
 from geounet.vector.walls import (
     FREE_PRICE,
@@ -76,7 +76,7 @@ def square(polygons: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarr
         bool ``(n,)``, which were squared. Valid; as many holes as before, in their order.
     """
     squared = polygons.copy()
-    done = np.zeros(len(polygons), dtype=np.bool_)
+    done = np.zeros(len(polygons), np.bool_)
     for share in RETRIES:
         left = np.flatnonzero(~done)
         if len(left):
@@ -197,7 +197,7 @@ def _shift(points: np.ndarray, x: float, y: float) -> None:
         points[i, 1] += y
 
 
-@inner
+@once
 def _signed_area(ring: np.ndarray) -> float:
     total = 0.0
     for i in range(len(ring)):
@@ -206,7 +206,7 @@ def _signed_area(ring: np.ndarray) -> float:
     return total / 2
 
 
-@inner
+@once
 def _far_sample(samples: np.ndarray) -> int:
     """The sample farthest from the centre: it lies at a corner."""
     x, y = middle_of(samples)
@@ -218,7 +218,7 @@ def _far_sample(samples: np.ndarray) -> int:
     return best
 
 
-@inner
+@once
 def _farthest_turn(turned: np.ndarray, axes: np.ndarray) -> float:
     most = 0.0
     for k in range(len(axes)):
@@ -226,7 +226,7 @@ def _farthest_turn(turned: np.ndarray, axes: np.ndarray) -> float:
     return most
 
 
-@inner
+@once
 def _walls_price(lines: np.ndarray, free: int) -> float:
     """Price of walls in prices of a wall along an axis."""
     total = 0.0

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from geounet.vector.compiled import inner, kernel
+from geounet.vector.compiled import inner, kernel, once
 
 FREE_PRICE = 2.5
 """Price of a free wall in prices of a wall along an axis."""
@@ -88,9 +88,9 @@ def places_of(samples: np.ndarray, spread: float) -> np.ndarray:
     10, 1973) with the tolerance ``spread``, in pixels.
     """
     n = len(samples)
-    keep = np.zeros(n + 1, dtype=np.bool_)
+    keep = np.zeros(n + 1, np.bool_)
     keep[0] = keep[n] = True
-    stack = np.empty((n + 2, 2), dtype=np.int64)
+    stack = np.empty((n + 2, 2), np.int64)
     stack[0, 0], stack[0, 1] = 0, n
     depth = 1
     while depth > 0:
@@ -116,7 +116,7 @@ def places_of(samples: np.ndarray, spread: float) -> np.ndarray:
             stack[depth, 0], stack[depth, 1] = i, best
             stack[depth + 1, 0], stack[depth + 1, 1] = best, j
             depth += 2
-    places = np.empty(n + 1, dtype=np.int64)
+    places = np.empty(n + 1, np.int64)
     count = 0
     for i in range(n + 1):
         if keep[i]:
@@ -162,7 +162,7 @@ def trimmed(i: int, j: int) -> tuple[int, int]:
 def may_follow(axes: np.ndarray) -> np.ndarray:
     """Whether walls on two lines may meet in a corner, boolean ``(k + 1, k + 1)``."""
     k = len(axes)
-    result = np.empty((k + 1, k + 1), dtype=np.bool_)
+    result = np.empty((k + 1, k + 1), np.bool_)
     for a in range(k + 1):
         for b in range(k + 1):
             result[a, b] = a == k or b == k or abs(math.sin(axes[a] - axes[b])) > PARALLEL
@@ -189,7 +189,7 @@ def cut(
     sums, follows = prefix_sums(samples), may_follow(axes)
     price, shortest = tolerance**3, tolerance**2
     best = np.empty((count, free + 1))  # cheapest cut of the samples before a place, by
-    source = np.zeros((count, free + 1), dtype=np.int64)  # its last wall's line; that wall's start
+    source = np.zeros((count, free + 1), np.int64)  # its last wall's line; that wall's start
     before = np.empty((count, free + 1))  # cheapest cut that a line may continue
     for place in range(count):
         for k in range(free + 1):
@@ -221,7 +221,7 @@ def cut(
     return _refined(chosen, lines, places, sums, normals), lines, cost
 
 
-@inner
+@once
 def _extend(
     p: int,
     q: int,
@@ -258,7 +258,7 @@ def _extend(
     return loss
 
 
-@inner
+@once
 def _refined(
     chosen: np.ndarray, lines: np.ndarray, places: np.ndarray, sums: np.ndarray, normals: np.ndarray
 ) -> np.ndarray:
@@ -287,7 +287,7 @@ def _loss(moments: tuple[float, float, float], line: int, normals: np.ndarray) -
     return xx * x * x + 2 * xy * x * y + yy * y * y
 
 
-@kernel
+@once
 def _trace(
     follows: np.ndarray, best: np.ndarray, before: np.ndarray, source: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
@@ -298,7 +298,7 @@ def _trace(
         if best[q, k] < best[q, line]:
             line = k
     cost = best[q, line]
-    starts, lines = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    starts, lines = np.empty(count, np.int64), np.empty(count, np.int64)
     walls = count
     while q > 0 and cost < np.inf:
         p = source[q, line]

@@ -1,4 +1,7 @@
-"""What a person waits for at the first call on a machine and at every other, for a small mask."""
+"""What a person waits for at the first call on a machine and at every other, for a small mask.
+
+Python's own bytecode is in place, as pip leaves it: what is measured compiles kernels alone.
+"""
 
 import os
 import subprocess
@@ -10,10 +13,18 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tests.benchmarks.table import record
 from tests.helpers import write_scene
 
 ROOT = Path(__file__).parents[2]
 IMPORTS = "import numba, numpy, pyarrow, pyproj, rasterio, shapely, typer"
+BYTECODE = (
+    IMPORTS
+    + """
+import geounet_cli.vectorize, geounet.jobs.polygons, geounet.jobs.vectorize
+import numba.core.typed_passes, numba.np.arrayobj
+"""
+)
 COMMAND = "from geounet_cli.app import main; main()"
 
 
@@ -29,7 +40,10 @@ def mask(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def seconds(code: str, cache: Path, *words: str) -> tuple[float, str]:
     """Wall time of a fresh interpreter, and what it printed."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "cli")])
-    settings = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": paths}
+    settings = {
+        **os.environ, "NUMBA_CACHE_DIR": str(cache / "numba"), "PYTHONPATH": paths,
+        "PYTHONPYCACHEPREFIX": str(cache / "bytecode"), "PYTHONDONTWRITEBYTECODE": "",
+    }  # fmt: skip
     start = perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code, *words], env=settings, capture_output=True, text=True,
@@ -38,9 +52,18 @@ def seconds(code: str, cache: Path, *words: str) -> tuple[float, str]:
     return perf_counter() - start, done.stdout
 
 
-@pytest.mark.parametrize("names", [(), ("--name", "1=building", "--name", "2=water")])
-def test_first_call_and_others(mask: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("title", "names"),
+    [
+        ("plain classes", ()),
+        ("squared buildings and smooth water", ("--name", "1=building", "--name", "2=water")),
+    ],
+)
+def test_first_call_and_others(
+    mask: Path, tmp_path: Path, title: str, names: tuple[str, ...]
+) -> None:
     words = ("vectorize", str(mask), "-o", str(tmp_path / "out"), "--overwrite", *names)
+    seconds(BYTECODE, tmp_path)
     cold, said = seconds(COMMAND, tmp_path, *words)
     assert "compiling" in said
     warm, imports = [], []
@@ -49,9 +72,18 @@ def test_first_call_and_others(mask: Path, tmp_path: Path, names: tuple[str, ...
         assert "compiling" not in said
         warm.append(took)
         imports.append(seconds(IMPORTS, tmp_path)[0])
-    ratio = np.median(warm) / np.median(imports)
-    print(
-        f"first call {cold:.1f} s; others {np.median(warm):.2f} s, {ratio:.1f} times the imports"
-        f" of {np.median(imports):.2f} s"
+    usual, least = float(np.median(warm)), float(np.median(imports))
+    record(
+        f"Small mask, {title}, first run on a machine: whole run over later ones, aim 5.3"
+        f" ({cold:.1f} s, {usual:.1f} s)",
+        cold / usual,
+        10,
     )
-    assert ratio < 5
+    record(
+        f"Small mask, {title}, later runs: whole run over importing its libraries"
+        f" ({usual:.2f} s, {least:.2f} s)",
+        usual / least,
+        5,
+    )
+    assert cold < 10 * usual
+    assert usual < 5 * least
