@@ -104,6 +104,10 @@ class Decision:
 
     def classes(self, probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
         """The first half of :meth:`decide`, where nobody asks for confidences."""
+        if all(limit is None for limit in self.thresholds):
+            mask = _largest_index(probabilities)
+            self._name(mask, known, mask)
+            return mask
         mask = np.empty(known.shape, dtype=np.uint8)
         for part in cached_rows(*known.shape):
             self._name(self.likeliest(probabilities[:, part]), known[part], mask[part])
@@ -117,9 +121,10 @@ class Decision:
         return share
 
     def _name(self, likeliest: np.ndarray, known: np.ndarray, mask: np.ndarray) -> None:
-        """Write the mask values of class indices to ``mask``."""
+        """Write the mask values of class indices to ``mask``, which may be their own array."""
         if self.ids == tuple(range(len(self.ids))):
-            mask[:] = likeliest
+            if mask is not likeliest:
+                mask[:] = likeliest
         else:
             mask[:] = np.asarray(self.ids, dtype=np.uint8)[likeliest]
         if not known.all():
@@ -134,11 +139,45 @@ def _largest(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     top: np.ndarray = shares[0].copy()
     best = np.zeros(top.shape, dtype=np.uint8)
+    better = np.empty(top.shape, dtype=bool)
     for number, own in enumerate(shares[1:], 1):
-        # Later numbers are higher, so the maximum keeps the last that was better.
-        np.maximum(best, (own > top).view(np.uint8) * np.uint8(number), out=best)
+        np.greater(own, top, out=better)
+        _prefer(best, better, number)
         np.maximum(top, own, out=top)
     return best, top
+
+
+def _largest_index(shares: np.ndarray) -> np.ndarray:
+    """The index of :func:`_largest` alone: a third of the time less.
+
+    The first comparison is the index of the first two, the last maximum is not needed.
+    """
+    _, height, width = shares.shape
+    result = np.zeros((height, width), dtype=np.uint8)
+    first, *others = shares
+    parts = list(cached_rows(height, width))
+    tops = np.empty((parts[0].stop if parts else 0, width), shares.dtype)
+    betters = np.empty(tops.shape, dtype=bool)
+    for part in parts:
+        count = part.stop - part.start
+        best, top, better = result[part], tops[:count], betters[:count]
+        np.copyto(top, first[part])
+        for number, own in enumerate(others, 1):
+            np.greater(own[part], top, out=best.view(bool) if number == 1 else better)
+            if number > 1:
+                _prefer(best, better, number)
+            if number < len(others):
+                np.maximum(top, own[part], out=top)
+    return result
+
+
+def _prefer(best: np.ndarray, better: np.ndarray, number: int) -> None:
+    """``best`` becomes ``number`` where ``better``, which is overwritten. As numbers rise from call
+    to call, the maximum does that, without a branch.
+    """
+    index = better.view(np.uint8)
+    np.multiply(index, np.uint8(number), out=index)
+    np.maximum(best, index, out=best)
 
 
 def decision_for(

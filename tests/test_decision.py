@@ -32,7 +32,10 @@ def test_the_rule(limits: list[float | None], seed: int) -> None:
     # Eighths, so that ties and probabilities equal to a threshold are common.
     shares = rng.integers(0, 9, (len(limits), 4, 7)).astype(np.float32) / 8
     numbers = tuple(range(len(limits)))
-    found = Decision(numbers, numbers, tuple(limits)).likeliest(shares)
+    decision = Decision(numbers, numbers, tuple(limits))
+    found = decision.likeliest(shares)
+    known = rng.random((4, 7)) < 0.8
+    np.testing.assert_array_equal(decision.classes(shares, known), np.where(known, found, 255))
     for row, col in np.ndindex(4, 7):
         assert found[row, col] == one_pixel(shares[:, row, col], tuple(limits))
 

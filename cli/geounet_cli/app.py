@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
 import typer
@@ -63,7 +65,8 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")
     try:
-        app()
+        with _kept_out("geopandas", "pandas"):
+            app()
     except GeounetError as error:
         if debug:
             raise
@@ -72,6 +75,22 @@ def main() -> None:
         _fail("interrupted; nothing was written under the final names", 130)
     except BrokenPipeError:
         os._exit(1)  # the reader of our output has gone; nothing can be said
+
+
+@contextmanager
+def _kept_out(*names: str) -> Iterator[None]:
+    """Let these packages look as if they were not installed.
+
+    pyogrio imports geopandas, and with it pandas, only to see whether it is there: half a second
+    that no command has a use for.
+    """
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None stops an import
+    try:
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
 
 
 def _fail(message: str, code: int) -> NoReturn:

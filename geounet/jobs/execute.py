@@ -25,6 +25,8 @@ _PATIENCE = 10
 """Seconds until a scheduler or its workers are given up."""
 _LOSSES = 3
 """How often all workers may be lost at once."""
+_RETURN = 60
+"""Seconds until lost workers are given up: their processes start anew, on a busy machine slowly."""
 _DEADLY = (
     "worker after worker died at the same tiles, probably out of memory; use a smaller --tile-size"
     " or --memory, or larger workers"
@@ -171,10 +173,21 @@ class _Flight:
         self._client = client
         self._function = function
         self._shared = shared
-        self._common = client.scatter(shared, broadcast=True, hash=False)
+        self._common = self._sent()
         self._losses = 0
         self.slots = slots(client)
         self.running: list[tuple[Future[Any], Any]] = []
+
+    def _sent(self) -> Any:
+        """The shared data, at the workers; the client by itself waits for them no longer than for a
+        scheduler.
+        """
+        try:
+            return self._client.scatter(self._shared, broadcast=True, hash=False, timeout=_RETURN)
+        except TimeoutError as error:
+            raise GeounetError(
+                f"the scheduler has had no workers for {_RETURN} s; start some and try again"
+            ) from error
 
     def submit(self, item: Any) -> None:
         """Hand out one more task."""
@@ -211,7 +224,7 @@ class _Flight:
         self._losses += 1
         if self._losses > _LOSSES:
             raise GeounetError(_DEADLY)
-        self._common = self._client.scatter(self._shared, broadcast=True, hash=False)
+        self._common = self._sent()
         self.running = [(self._task(item), item) for _, item in self.running]
 
     def cancel(self) -> None:

@@ -19,6 +19,8 @@ _WIDENING = 1.5e-4
 # U-Net on ResNet-18 15 % more; further rows cost nothing.
 _BAND_PIXELS = 64 << 20
 # Rows of tiles are tall only where no more pixels than these wait for their row to be complete.
+_SLIGHT = 64
+# Margins of at most this part of a side hardly cost more where patches are low and wide.
 _CALIBRATED = 0.75
 # Tile borders of a calibration, relative to a raster without end: one of four by four tiles has
 # three borders along each axis. Larger ones have more.
@@ -209,7 +211,17 @@ def _keeps_promise(ground: Ground, spec: ModelSpec, margin: int, core: tuple[int
 def _core(
     ground: Ground, margin: int, stride: int, side: int, tall: bool = False
 ) -> tuple[int, int]:
-    """The cores that take the least time."""
+    """The cores that take the least time.
+
+    Where the margin costs next to nothing and shapes are free (``tall``), a wide raster is cut into
+    low and wide patches of as many pixels: its rows wait in memory until their row of tiles is
+    complete, and half as many wait then.
+    """
+    if tall and _SLIGHT * margin <= side and ground.shape[1] > 4 * side:
+        rows = max(stride, (side // 2 - 2 * margin) // stride * stride)
+        cols = max(stride, (side * side // (rows + 2 * margin) - 2 * margin) // stride * stride)
+        height, width = ground.shape
+        return balanced_core(height, rows, stride), balanced_core(width, cols, stride)
     cores = _cores(ground, margin, stride, side, tall)
     return min(cores, key=lambda core: _time(ground, margin, core))
 

@@ -6,11 +6,11 @@ from pathlib import Path
 TABLE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _HEAD = """# Benchmarks
 
-Each figure is a ratio, of two times taken in one run unless it says otherwise, on two processor
-cores without an accelerator; the limit is what the benchmark asserts. `make bench` measures anew
-and rewrites this table.
+Each figure is a ratio of two times, or what it says, taken in one run on one machine: two processor
+cores without an accelerator, where no other is named; the limit is what the benchmark asserts.
+`make bench` measures anew and rewrites this table.
 
-| measured | ratio | limit |
+| measured | figure | limit |
 |---|---|---|
 """
 

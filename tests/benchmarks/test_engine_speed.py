@@ -115,8 +115,8 @@ def test_a_cheap_network_costs_no_more_than_its_parts(tmp_path: Path) -> None:
     described = describe(scene)
     plan = make_plan(described, bundle.spec, options)
     runtime = runtime_for(bundle, plan.hardware)
-    side = plan.grid.patch_shape[0]
-    patch = np.random.default_rng(0).random((1, 3, side, side), dtype=np.float32)
+    shape = (1, 3, *plan.grid.patch_shape)
+    patch = np.random.default_rng(0).random(shape, dtype=np.float32)
 
     def read() -> None:
         with open_scene(described) as dataset:

@@ -54,6 +54,19 @@ def test_a_scene_with_all_formats(folder: Path, capsys: pytest.CaptureFixture[st
     assert {"s_water.parquet", "s_land.fgb", "s_building.geojson"} <= files(out)
 
 
+def test_what_no_command_uses_is_not_imported() -> None:
+    """pyogrio would import geopandas and pandas; afterwards both can be imported again."""
+    code = """if True:
+        import sys
+        from geounet_cli import app
+        app.app = lambda: __import__("pyogrio")
+        app.main()
+        assert not {"geopandas", "pandas"} & set(sys.modules)
+        import pandas
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_quiet_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert geounet("segment", folder / "s.tif", "-m", folder / "m.safetensors", "-q") == 0
     assert capfd.readouterr() == ("", "")

@@ -151,6 +151,16 @@ def test_a_worker_answers_for_itself(cluster: LocalCluster) -> None:
         assert on_a_worker(client, os.path.exists, "/") is True
 
 
+def test_workers_that_do_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geounet.jobs.execute._RETURN", 0.5)
+    with (
+        SpecCluster({}, scheduler_on("127.0.0.1")) as empty,
+        Client(empty.scheduler_address) as client,
+        pytest.raises(GeounetError, match=r"no workers for 0\.5 s"),
+    ):
+        list(windowed(client, noted, "", [1]))
+
+
 def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geounet.jobs.execute._PATIENCE", 0.5)
     with (

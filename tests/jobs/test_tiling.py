@@ -1,5 +1,7 @@
 """The size of tiles, which decides on memory and on what margins cost."""
 
+from typing import Literal
+
 import pytest
 
 from geounet.jobs.tiling import (
@@ -50,6 +52,22 @@ def test_processors_get_tall_patches(shape: tuple[int, int]) -> None:
     assert choose_tiling(ground, spec, "auto", None, Sides(1024, 2300, 2560, tall=True)) == (
         choose_tiling(ground, spec, "auto", None, Sides(1024, 2300, 2560))
     )
+
+
+@pytest.mark.parametrize("margin", ["auto", "exact"])
+def test_wide_rasters_get_low_patches_where_margins_are_slight(
+    margin: Literal["auto", "exact"],
+) -> None:
+    """Half as many rows wait for their row of tiles; narrow rasters and a chosen side stay."""
+    spec = spec_for(2, 6, 6)
+    free = Sides(None, 10_000, worthwhile_side(spec), tall=True)
+    low = choose_tiling(Ground((30_000, 20_000), 0), spec, margin, None, free)
+    rows, cols = (size + 2 * low.margin for size in low.core)
+    assert rows <= free.worthwhile // 2 < cols
+    assert 0.9 * free.worthwhile**2 < rows * cols <= free.worthwhile**2
+    for width, sides in ((4000, free), (20_000, Sides(1024, 10_000, tall=True))):
+        core = choose_tiling(Ground((30_000, width), 0), spec, margin, None, sides).core
+        assert core[0] > 900
 
 
 def test_a_raster_of_one_tile_needs_no_margin() -> None:
