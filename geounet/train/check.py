@@ -13,6 +13,7 @@ from geounet.train.config import TrainConfig
 from geounet.train.load import load_scenes
 from geounet.train.loss import allowed_planes
 from geounet.train.network import model_spec
+from geounet.train.ranks import autocast
 from geounet.train.samples import standardise
 from geounet.train.scenes import LabelledScene, View
 
@@ -76,7 +77,7 @@ def predict(network: nn.Module, image: Tensor, bfloat16: bool, trim: int = 0) ->
     inputs = image[None].to(device)
     if bfloat16:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+    with torch.inference_mode(), autocast(device, bfloat16):
         logits = network(inputs)[0]
     height, width = logits.shape[1:]
     inside: Tensor = logits[:, trim : height - trim, trim : width - trim]

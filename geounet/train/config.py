@@ -175,7 +175,7 @@ class FitConfig:
     """Class name -> weight in cross-entropy and focal loss of a pixel labelled so; 1 where not
     named."""
     bfloat16: bool = True
-    """Autocast to bfloat16 and channels-last memory."""
+    """Autocast to bfloat16, where the device has instructions for it, and channels-last memory."""
     seed: int = 1
     """Of everything random."""
     check_every: int = 300

@@ -27,7 +27,7 @@ from geounet.train.logbook import Logbook, means
 from geounet.train.loss import TERMS, Evidence
 from geounet.train.network import initial_network, read_checkpoint
 from geounet.train.pace import Pace
-from geounet.train.ranks import Place, agreed, choose_device, joined
+from geounet.train.ranks import Place, agreed, autocast, choose_device, joined
 from geounet.train.samples import Batch, Sampler
 from geounet.train.settings import build
 
@@ -127,7 +127,7 @@ def train_step(state: State, batch: Batch, config: TrainConfig) -> dict[str, Ten
     images = batch.images
     if fit.bfloat16:
         images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(place.device.type, torch.bfloat16, enabled=fit.bfloat16):
+    with autocast(place.device, fit.bfloat16):
         logits = state.forward(images)
     terms = losses(logits, batch, config)
     total = torch.stack([fit.terms[name] * value for name, value in terms.items()]).sum()

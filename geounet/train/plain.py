@@ -34,7 +34,7 @@ from geounet.train.feed import Feed
 from geounet.train.fit import CHECKPOINT, State, inner, losses, restore, save_checkpoint
 from geounet.train.load import load_pools
 from geounet.train.network import initial_network
-from geounet.train.ranks import Place, choose_device
+from geounet.train.ranks import Place, autocast, choose_device
 from geounet.train.samples import Batch, standardise
 from geounet.train.scenes import LabelledScene
 
@@ -110,7 +110,7 @@ def _start(config: TrainConfig) -> State:
 
 
 def _loss(state: State, batch: Batch, config: TrainConfig) -> Tensor:
-    with torch.autocast(state.place.device.type, torch.bfloat16, enabled=config.fit.bfloat16):
+    with autocast(state.place.device, config.fit.bfloat16):
         logits = state.network(batch.images)
     batch = Batch(batch.images, inner(batch.labels, logits), None)
     terms = losses(logits, batch, config)

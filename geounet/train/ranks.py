@@ -80,6 +80,17 @@ def choose_device(name: str, local: int) -> torch.device:
     return device
 
 
+def autocast(device: torch.device, bfloat16: bool) -> torch.autocast:
+    """Mixed precision, if it is wanted and the device has instructions for it: elsewhere bfloat16
+    is emulated, several times slower than float32.
+    """
+    if device.type == "cpu":
+        native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    else:
+        native = torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and native)
+
+
 def total(value: Tensor) -> Tensor:
     """Sum over all processes, with gradient: every process is given the whole loss."""
     if not distributed.is_initialized():

@@ -14,6 +14,7 @@ from geounet.train.curves import read_log
 from geounet.train.fit import fit, losses, start
 from geounet.train.load import load_pools
 from geounet.train.logbook import LOG
+from geounet.train.ranks import autocast
 from geounet.train.samples import Batch, Sampler
 from geounet.train.sources import SourceConfig
 from geounet.train.town import make_town
@@ -90,7 +91,7 @@ def forward_and_backward(config: TrainConfig, batch: Batch, times: int) -> float
     network = state.network.train()
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device, bfloat16=True):
             logits = network(batch.images)
         torch.stack(list(losses(logits, batch, config).values())).sum().backward()
 

@@ -14,7 +14,7 @@ from geounet.train.config import load_config
 from geounet.train.fit import CHECKPOINT, fit
 from geounet.train.logbook import LOG
 from geounet.train.network import initial_network, read_checkpoint
-from geounet.train.ranks import Place, joined
+from geounet.train.ranks import Place, autocast, joined
 from tests.train.tiny import blocks, write_pair
 
 CONFIG = """
@@ -109,3 +109,12 @@ def test_parts_make_up_the_batch() -> None:
     cpu = torch.device("cpu")
     parts = [Place(cpu, rank, 3).part(12) for rank in range(3)]
     assert [index for part in parts for index in part] == list(range(12))
+
+
+def test_bfloat16_is_used_where_it_is_native() -> None:
+    cpu = torch.device("cpu")
+    native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    layer, image = torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)
+    for wanted, expected in ((False, torch.float32), (True, torch.bfloat16)):
+        with autocast(cpu, wanted):
+            assert layer(image).dtype == (expected if native else torch.float32)
