@@ -144,6 +144,8 @@ def segment_scene(
                 shares.write_rows(layers.shares)
             if maker and layers.confidence is not None:
                 maker.push(layers.mask, layers.confidence)
+        # Their block cache is as large as the borders that the clean-up holds.
+        _close_files(client, work)
         writer.finish()
         if shares:
             shares.finish()
