@@ -141,13 +141,14 @@ def test_the_four_band_run_reads_infrared_where_it_lies() -> None:
 
 
 @pytest.mark.real
-def test_the_shipped_run_keeps_checks_apart() -> None:
-    config = load_config(ROOT / "configs" / "landcover-rgb.toml")
+@pytest.mark.parametrize("name", ["landcover-rgb", "landcover-gpu"])
+def test_the_large_runs_keep_checks_apart(name: str) -> None:
+    config = load_config(ROOT / "configs" / f"{name}.toml")
     data = ROOT / config.data
     if not data.is_dir():
         pytest.skip("the data sets do not lie beside the repository")
     trained = {path for item in config.source for path in find_images(item, data)}
     checked = {path for item in config.check for path in find_images(item, data)}
     assert len(trained) > 180
-    assert {path.name for path in checked} == {"t6.tif"}
+    assert "t6.tif" in {path.name for path in checked}
     assert not trained & checked
