@@ -1,7 +1,8 @@
 """The whole job on small scenes with known answers."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,49 @@ def test_complete_scenes_are_skipped_and_others_protected(
     assert not again.skipped
     (tmp_path / "s.gpkg").unlink()
     assert "--overwrite" in str(run(client, bundle, scene, clean=CleanUp(min_area=3.0))[0].error)
+
+
+def painted_over(scene: Path) -> None:
+    with rasterio.open(scene, "r+") as dataset:  # as large as before
+        dataset.write(np.zeros((3, 5, 5), np.uint8), window=((0, 5), (0, 5)))
+
+
+def masked(scene: Path) -> None:
+    copy = Path(shutil.copy(scene, scene.with_name("copy.tif")))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(copy, "r+") as dataset:
+        dataset.write_mask(np.zeros(dataset.shape, bool))
+    copy.with_name("copy.tif.msk").rename(scene.with_name("s.tif.msk"))
+
+
+def without_data(scene: Path) -> None:
+    scene.with_name(f"{scene.name}.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><NoDataValue>7</NoDataValue></PAMRasterBand>'
+        "</PAMDataset>"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        painted_over,
+        masked,
+        without_data,
+        lambda scene: scene.with_name("s.gpkg").write_bytes(b""),
+        lambda scene: scene.with_name("s_land.shx").unlink(),
+        lambda scene: scene.with_name("s_water.dbf").unlink(),
+    ],
+)
+def test_a_changed_scene_or_result_is_not_complete(
+    tmp_path: Path, client: Client, bundle: ModelBundle, change: Callable[[Path], Any]
+) -> None:
+    scene = write_scene(tmp_path / "s.tif", painted(regions(40, 40)))
+    wanted = {"formats": ("gpkg", "shp"), **RAW}
+    assert run(client, bundle, scene, **wanted)[0].error is None
+    assert run(client, bundle, scene, **wanted)[0].skipped
+    change(scene)
+    (report,) = run(client, bundle, scene, **wanted)
+    assert not report.skipped
+    assert "from another run or incomplete" in str(report.error)
 
 
 def test_thresholds_of_the_model_and_in_its_place(tmp_path: Path, client: Client) -> None:
