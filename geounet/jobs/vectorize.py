@@ -71,7 +71,7 @@ class VectorizePlan:
     def describe(self) -> str:
         """The preflight line."""
         scene, chosen = self.scene, self.polygons.chosen_legend.names
-        gsd = f" at {scene.georef.gsd:.3g} m" if scene.georef.gsd else ""
+        gsd = f" at {scene.georef.spacing}" if scene.georef.gsd else ""
         shown = ", ".join(chosen[:8]) + (f" and {len(chosen) - 8} more" if len(chosen) > 8 else "")
         return (
             f"{scene.name}: {scene.height} x {scene.width} px{gsd}, {scene.dtype};"

@@ -15,11 +15,13 @@ import shapely
 from distributed import Client, LocalCluster
 from rasterio.transform import Affine
 
+from geounet.errors import SceneError
 from geounet.jobs.execute import dask_client
 from geounet.jobs.options import CleanUp, OutputOptions
-from geounet.jobs.plan import SegmentOptions
+from geounet.jobs.plan import Plan, SegmentOptions, make_plan
 from geounet.jobs.segment import Report, segment_scenes
 from geounet.model.bundle import ModelBundle, load_bundle
+from geounet.raster.scene import describe
 from tests.helpers import (
     DEGREES,
     NORTH_UP,
@@ -29,6 +31,7 @@ from tests.helpers import (
     kill_after,
     noise,
     painted,
+    spec_for,
     write_scene,
 )
 
@@ -228,6 +231,27 @@ def test_other_resolution_keeps_the_scenes_grid(tmp_path: Path, client: Client) 
     assert found.shape == mask.shape
     assert (found != mask).mean() < 0.02  # corners are rounded by the coarser grid
     assert (found[22:58, 32:68] == 1).all()
+
+
+def test_the_network_sees_square_pixels(tmp_path: Path) -> None:
+    """Rows of 1 m and columns of 0.5 m, as in degrees far from the equator: on the working grid a
+    square is square, and the preflight says so."""
+    spec = spec_for(2, 6, 0, resolution=1.0)
+    options = SegmentOptions(device="cpu", precision="float32", margin="exact")
+
+    def planned(height: float, width: float) -> Plan:
+        transform = Affine(width, 0, 500_000, 0, -height, 5_400_000)
+        path = write_scene(tmp_path / "s.tif", noise(70, 140), transform=transform)
+        return make_plan(describe(path), spec, options)
+
+    plan = planned(1.0, 0.5)
+    assert plan.work.shape == (70, 70)
+    assert "70 x 140 px at 1 x 0.5 m" in plan.describe()
+    assert "worked on at 1 m (70 x 70 px)" in plan.describe()
+    assert planned(0.9, 1.1).work.shape == (63, 154)  # of nearly the area of 1 x 1 m
+    assert planned(0.96, 1.04).work.identity
+    with pytest.raises(SceneError, match=r"distance of 8 x 0.05 m is too far from 1 m"):
+        planned(8.0, 0.05)
 
 
 def test_groups_and_chosen_classes(tmp_path: Path, client: Client, bundle: ModelBundle) -> None:
