@@ -157,16 +157,24 @@ def is_complete(outputs: Outputs, identity: str, overwrite: bool) -> bool:
     """True if all results stand there and come from the same run, so that nothing is to be done.
 
     Raises:
-        OutputError: some exist but come from another run, and ``overwrite`` is off.
+        OutputError: some exist but come from another run, or not from geounet at all, and
+            ``overwrite`` is off.
     """
     existing = [path for path in outputs.paths if path.exists()]
     if not existing or overwrite:
         return False
-    if all(map(_is_whole, outputs.paths)) and _run_of(outputs.seal) == identity:
+    run = _run_of(outputs.seal)
+    if run == identity and all(map(_is_whole, outputs.paths)):
         return True
+    if run is not None:
+        raise OutputError(
+            f"{existing[0]}: exists, from another run or incomplete; replace it with --overwrite,"
+            " or choose another folder with -o"
+        )
+    # These may be labels that took hours to draw: --overwrite is not what to try first.
     raise OutputError(
-        f"{existing[0]}: exists, from another run or incomplete; replace it with --overwrite,"
-        " or choose another folder with -o"
+        f"{existing[0]}: exists, and nothing says that geounet made it; choose another folder with"
+        " -o (--overwrite would replace it)"
     )
 
 

@@ -326,6 +326,22 @@ def test_a_changed_scene_or_result_is_not_complete(
     assert "from another run or incomplete" in str(report.error)
 
 
+@pytest.mark.parametrize("name", ["s_mask.tif", "s.gpkg"])
+def test_files_of_somebody_else_are_protected(
+    tmp_path: Path, client: Client, bundle: ModelBundle, name: str
+) -> None:
+    """Labels are often named like results; the first advice is not to overwrite them."""
+    scene = write_scene(tmp_path / "s.tif", painted(regions(40, 40)))
+    drawn = shutil.copy(scene, tmp_path / name)
+    before = Path(drawn).read_bytes()
+    said = str(run(client, bundle, scene, **RAW)[0].error)
+    assert said.startswith(
+        f"{drawn}: exists, and nothing says that geounet made it; choose another"
+    )
+    assert Path(drawn).read_bytes() == before
+    assert run(client, bundle, scene, overwrite=True, **RAW)[0].error is None
+
+
 def test_thresholds_of_the_model_and_in_its_place(tmp_path: Path, client: Client) -> None:
     """Red of 136 makes building 0.84 likely: the model refuses it, the option does not."""
     model = load_bundle(brightness_model(tmp_path / "m.safetensors", thresholds={"building": 0.9}))
