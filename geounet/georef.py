@@ -37,12 +37,16 @@ class Georef:
     gsd: float | None = None
     """Ground sample distance at the scene's centre in metres: the square root of a pixel's true
     area; None without a CRS."""
+    aspect: float = 1.0
+    """A pixel's height on the ground relative to its width, at the scene's centre."""
 
     def __post_init__(self) -> None:
         if len(self.transform) != 6 or not all(math.isfinite(value) for value in self.transform):
             raise ConfigError(f"transform {self.transform} must be six finite numbers")
         if self.determinant == 0:
             raise ConfigError(f"transform {self.transform} maps the raster to a line")
+        if not 0 < self.aspect < math.inf:
+            raise ConfigError(f"aspect {self.aspect} of a pixel must be positive and finite")
         if (self.crs is None) != (self.surface == "pixels"):
             raise ConfigError(f"surface {self.surface!r} does not fit crs {self.crs!r}")
 
@@ -62,6 +66,20 @@ class Georef:
         if self.gsd is None:
             raise ConfigError("a geographic georeference needs its ground sample distance")
         return self.gsd**2
+
+    @property
+    def sides(self) -> tuple[float, float] | None:
+        """Height and width of a pixel on the ground in metres; None without a CRS."""
+        if self.gsd is None:
+            return None
+        root = math.sqrt(self.aspect)
+        return self.gsd * root, self.gsd / root
+
+    @property
+    def spacing(self) -> str:
+        """The same in words, one number for square pixels."""
+        shown = dict.fromkeys(f"{side:.3g}" for side in self.sides or ())
+        return f"{' x '.join(shown)} m" if shown else "unknown size"
 
     def to_crs(self, points: np.ndarray) -> np.ndarray:
         """Pixel-corner coordinates to CRS coordinates.

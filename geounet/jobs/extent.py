@@ -130,18 +130,21 @@ def _in_pixels(scene: Scene, shapes: Any, crs: str | None, name: str) -> Any:
 
 
 def _read_polygons(path: str) -> "tuple[np.ndarray[Any, np.dtype[Any]], str | None]":
-    """The polygons of a vector file of one layer, one by one, and their CRS."""
+    """The polygons of a vector file of one layer with geometry, one by one, and their CRS."""
     import pyogrio
     import shapely
 
     if not Path(path).exists():
         raise ConfigError(f"--aoi {path}: no such file; check the path")
     try:
-        layers = pyogrio.list_layers(path)
-        if len(layers) != 1:
-            names = ", ".join(str(name) for name, _ in layers)
+        # Tables without geometry do not count: QGIS keeps styles in one, layer_styles.
+        layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+        if len(layers) > 1:
+            names = ", ".join(layers)
             raise ConfigError(f"--aoi {path}: holds the layers {names}; give a file of one layer")
-        meta, _, wkb, _ = pyogrio.raw.read(path, columns=[])
+        if not layers:
+            raise ConfigError(f"--aoi {path}: holds no polygon")
+        meta, _, wkb, _ = pyogrio.raw.read(path, layers[0], columns=[])
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"--aoi {path}: cannot be read ({reason}); give a vector file") from error

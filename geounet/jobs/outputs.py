@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 RUN_TAG = "GEOUNET_RUN"
 """Metadata item of a mask that names the run that made it; the mask is published last."""
+_FILES = ("", ".msk", ".ovr")
+"""Endings after a scene's name of the files that its pixels are read from. What others hold, such
+as a world file or ``.aux.xml``, is in its description; QGIS writes statistics to the latter."""
+_SHP_PARTS = (".shx", ".dbf")
+"""Files without which nobody reads a .shp."""
 
 
 @dataclass(frozen=True)
@@ -126,30 +131,58 @@ def run_identity(
 
 def digest_of(scene: Scene, output: OutputOptions, **facts: Any) -> str:
     """A digest of a raster, of what is wanted of the results, and of further facts."""
-    size = Path(scene.uri).stat().st_size if Path(scene.uri).exists() else None
     place = ("folder", "overwrite")
+    georef = scene.georef
     facts |= {
-        "scene": (scene.name, size, scene.shape, scene.dtype, scene.georef.transform),
+        "scene": (scene.name, scene.shape, scene.dtype, scene.nodata, scene.colors),
+        "georef": (georef.crs, georef.transform),
+        "files": [_state(scene.uri + ending) for ending in _FILES],
         "output": {key: value for key, value in asdict(output).items() if key not in place},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _state(path: str) -> tuple[int, int] | None:
+    """Size of a file and when it was last written: scenes are painted over without changing size.
+    None if there is none, or if it lies on a server.
+    """
+    try:
+        facts = Path(path).stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
+
+
 def is_complete(outputs: Outputs, identity: str, overwrite: bool) -> bool:
-    """True if all results exist and come from the same run, so that nothing is to be done.
+    """True if all results stand there and come from the same run, so that nothing is to be done.
 
     Raises:
-        OutputError: some exist but come from another run, and ``overwrite`` is off.
+        OutputError: some exist but come from another run, or not from geounet at all, and
+            ``overwrite`` is off.
     """
     existing = [path for path in outputs.paths if path.exists()]
     if not existing or overwrite:
         return False
-    if len(existing) == len(outputs.paths) and _run_of(outputs.seal) == identity:
+    run = _run_of(outputs.seal)
+    if run == identity and all(map(_is_whole, outputs.paths)):
         return True
+    if run is not None:
+        raise OutputError(
+            f"{existing[0]}: exists, from another run or incomplete; replace it with --overwrite,"
+            " or choose another folder with -o"
+        )
+    # These may be labels that took hours to draw: --overwrite is not what to try first.
     raise OutputError(
-        f"{existing[0]}: exists, from another run or incomplete; replace it with --overwrite,"
-        " or choose another folder with -o"
+        f"{existing[0]}: exists, and nothing says that geounet made it; choose another folder with"
+        " -o (--overwrite would replace it)"
     )
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a result can be one: no file emptied since, no part of a Shapefile gone."""
+    parts = _SHP_PARTS if path.suffix == ".shp" else ()
+    files = (path, *(path.with_suffix(ending) for ending in parts))
+    return all((_state(str(file)) or (0, 0))[0] > 0 for file in files)
 
 
 def _run_of(seal: Path) -> str | None:

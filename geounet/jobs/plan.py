@@ -183,7 +183,7 @@ class Plan:
         part = "" if self.region == Window(0, 0, *scene.shape) else (
             f", of which {self.region.height} x {self.region.width} px are asked for"
         )  # fmt: skip
-        gsd = f" at {scene.georef.gsd:.3g} m" if scene.georef.gsd else ""
+        gsd = f" at {scene.georef.spacing}" if scene.georef.gsd else ""
         return (
             f"{scene.name}: {scene.height} x {scene.width} px{gsd}, {len(self.bands)} bands"
             f" {scene.dtype}{part}{scaled}; {len(grid)} tile{'s' * (len(grid) != 1)}"
@@ -297,25 +297,29 @@ def _waiting_bytes(tiling: Tiling, spec: ModelSpec) -> int:
 def _working_grid(
     scene: Scene, spec: ModelSpec, options: SegmentOptions
 ) -> tuple[WorkGrid, float | None]:
-    gsd = scene.georef.gsd
+    """The working grid, whose pixels are square on the ground unless they are the scene's own, and
+    its ground sample distance.
+    """
+    gsd, sides = scene.georef.gsd, scene.georef.sides
+    own = WorkGrid.scaled(*scene.shape, 1.0, 1.0), gsd
     wanted = options.resolution
     if wanted == "scene" or (wanted == "model" and (gsd is None or spec.resolution == 0)):
-        return WorkGrid.scaled(*scene.shape, 1.0), gsd
+        return own
     target = spec.resolution if wanted == "model" else float(wanted)
     if not (math.isfinite(target) and target > 0):
         raise ConfigError(f"resolution {target} must be a positive number of metres")
-    if gsd is None:
+    if sides is None:
         raise SceneError(
             f"{scene.uri}: has no ground sample distance, so --resolution {target} cannot be met;"
             " use --resolution scene"
         )
-    factor = gsd / target
-    if not 1 / MAX_SCALE <= factor <= MAX_SCALE:
+    rows, cols = (side / target for side in sides)
+    if not 1 / MAX_SCALE <= min(rows, cols) <= max(rows, cols) <= MAX_SCALE:
         raise SceneError(
-            f"{scene.uri}: its ground sample distance of {gsd:.3g} m is too far from"
+            f"{scene.uri}: its ground sample distance of {scene.georef.spacing} is too far from"
             f" {target:.3g} m, at which the model works; choose --resolution scene or another model"
         )
     # Within 5 % a network trained with scale jitter sees no difference, and pixels stay untouched.
-    if wanted == "model" and abs(factor - 1) < 0.05:
-        return WorkGrid.scaled(*scene.shape, 1.0), gsd
-    return WorkGrid.scaled(*scene.shape, factor), target
+    if wanted == "model" and max(abs(rows - 1), abs(cols - 1)) < 0.05:
+        return own
+    return WorkGrid.scaled(*scene.shape, rows, cols), target

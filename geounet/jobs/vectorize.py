@@ -71,7 +71,7 @@ class VectorizePlan:
     def describe(self) -> str:
         """The preflight line."""
         scene, chosen = self.scene, self.polygons.chosen_legend.names
-        gsd = f" at {scene.georef.gsd:.3g} m" if scene.georef.gsd else ""
+        gsd = f" at {scene.georef.spacing}" if scene.georef.gsd else ""
         shown = ", ".join(chosen[:8]) + (f" and {len(chosen) - 8} more" if len(chosen) > 8 else "")
         return (
             f"{scene.name}: {scene.height} x {scene.width} px{gsd}, {scene.dtype};"
@@ -123,8 +123,7 @@ def vectorize_mask(
     folder, stem = record.parent, Path(uri).stem
     outputs = Outputs(record, vector_paths(folder, stem, polygons.chosen_legend, output))
     check_outputs([uri], [outputs])
-    identity = digest_of(mask.scene, output, legend=mask.legend.to_dict(), values=mask.values,
-                         modified=_modified(uri))  # fmt: skip
+    identity = digest_of(mask.scene, output, legend=mask.legend.to_dict(), values=mask.values)
     if is_complete(outputs, identity, output.overwrite):
         return Report(uri, outputs, skipped=True)
     check_reprojection(mask.scene, output.dst_crs)
@@ -156,11 +155,6 @@ def vectorize_mask(
 
 def _record_path(uri: str, output: OutputOptions) -> Path:
     return (output.folder or Path(uri).parent) / f"{Path(uri).stem}_vectorize.json"
-
-
-def _modified(uri: str) -> int | None:
-    """When the mask was last written: masks are painted over without changing size."""
-    return Path(uri).stat().st_mtime_ns if Path(uri).exists() else None
 
 
 def _write_record(path: Path, identity: str, mask: ClassMask, outputs: Outputs) -> None:

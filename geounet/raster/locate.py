@@ -12,6 +12,9 @@ from geounet.georef import Georef, Surface
 SCALE_TOLERANCE = 0.0025
 """A projection whose areas are off by less than this at the scene's centre counts as a plane: UTM
 stays within it, Web Mercator does not even at the equator."""
+SQUARE_TOLERANCE = 0.05
+"""Pixels whose sides differ by less than this count as square: a network sees no difference, and
+rounding does not decide about the size of a grid."""
 
 
 def georeference(dataset: Any) -> tuple[Georef, str | None]:
@@ -33,35 +36,40 @@ def georeference(dataset: Any) -> tuple[Georef, str | None]:
             Georef(None, transform, "pixels"),
             "a CRS but no transform: areas and lengths are in pixels",
         )
-    surface, unit, gsd = _ground(wkt, transform, dataset.height, dataset.width)
+    surface, unit, gsd, aspect = _ground(wkt, transform, dataset.height, dataset.width)
+    if max(aspect, 1 / aspect) < 1 + SQUARE_TOLERANCE:
+        aspect = 1.0
     notice = None if surface == "plane" else "areas and lengths are geodesic"
-    return Georef(wkt, transform, surface, unit, gsd), notice
+    return Georef(wkt, transform, surface, unit, gsd, aspect), notice
 
 
 def _ground(
     wkt: str, transform: tuple[float, ...], height: int, width: int
-) -> tuple[Surface, float, float]:
-    """Surface, metres per unit and ground sample distance at the scene's centre."""
+) -> tuple[Surface, float, float, float]:
+    """Surface, metres per unit; ground sample distance and aspect of a pixel at the centre."""
     a, b, _, d, e, _ = transform
     plane_area = abs(a * e - b * d)
+    plane_aspect = math.hypot(b, e) / math.hypot(a, d)
     try:
         crs = CRS.from_wkt(wkt)
         unit = float(crs.axis_info[0].unit_conversion_factor) if crs.is_projected else 1.0
-        area = _pixel_area(crs, transform, height / 2, width / 2)
+        area, aspect = _pixel(crs, transform, height / 2, width / 2)
     except (CRSError, ProjError):
         # An engineering CRS, or one unrelated to the Earth: its own plane is all there is.
-        return "plane", 1.0, math.sqrt(plane_area)
+        return "plane", 1.0, math.sqrt(plane_area), plane_aspect
     flat = plane_area * unit**2
     if not math.isfinite(area) or area <= 0:
         # The centre lies outside the projection's domain, as in full-disk satellite images.
-        return "plane", unit, math.sqrt(flat)
+        return "plane", unit, math.sqrt(flat), plane_aspect
     if crs.is_geographic or abs(flat / area - 1) > SCALE_TOLERANCE:
-        return "ellipsoid", unit, math.sqrt(area)
-    return "plane", unit, math.sqrt(flat)
+        return "ellipsoid", unit, math.sqrt(area), aspect
+    return "plane", unit, math.sqrt(flat), aspect
 
 
-def _pixel_area(crs: CRS, transform: tuple[float, ...], row: float, col: float) -> float:
-    """Geodesic area in m2 of the pixel around (row, col), from the vectors along its two sides."""
+def _pixel(crs: CRS, transform: tuple[float, ...], row: float, col: float) -> tuple[float, float]:
+    """Geodesic area in m2 of the pixel around (row, col), from the vectors along its two sides, and
+    its height relative to its width; NaN where the projection does not reach.
+    """
     a, b, c, d, e, f = transform
     cols = col + np.array([0.0, 0.5, -0.5, 0.0, 0.0])
     rows = row + np.array([0.0, 0.0, 0.0, 0.5, -0.5])
@@ -69,6 +77,7 @@ def _pixel_area(crs: CRS, transform: tuple[float, ...], row: float, col: float) 
     lon, lat = to_degrees.transform(a * cols + b * rows + c, d * cols + e * rows + f)
     geod = crs.get_geod()
     if geod is None or not np.isfinite([lon, lat]).all():
-        return math.nan
+        return math.nan, math.nan
     azimuth, _, length = geod.inv(lon[[2, 4]], lat[[2, 4]], lon[[1, 3]], lat[[1, 3]])
-    return float(length[0] * length[1] * abs(math.sin(math.radians(azimuth[1] - azimuth[0]))))
+    area = length[0] * length[1] * abs(math.sin(math.radians(azimuth[1] - azimuth[0])))
+    return float(area), float(length[1] / length[0]) if area > 0 else math.nan

@@ -31,10 +31,10 @@ class WorkGrid:
     """Rows and columns of the overview that is read, to working ones; None: the scene itself."""
 
     @classmethod
-    def scaled(cls, height: int, width: int, factor: float) -> "WorkGrid":
-        """A working grid with ``factor`` times as many pixels along each axis, at least one."""
+    def scaled(cls, height: int, width: int, rows: float, cols: float) -> "WorkGrid":
+        """A working grid with ``rows`` and ``cols`` times as many rows and columns."""
         return cls(
-            Axis(height, max(1, round(height * factor))), Axis(width, max(1, round(width * factor)))
+            Axis(height, max(1, round(height * rows))), Axis(width, max(1, round(width * cols)))
         )
 
     def from_overview(self, height: int, width: int) -> "WorkGrid":

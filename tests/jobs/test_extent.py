@@ -6,6 +6,8 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 import rasterio
 import shapely
@@ -198,6 +200,21 @@ def test_another_area_under_the_same_name_is_another_run(tmp_path: Path) -> None
     assert said == [False, True, "--overwrite"]
 
 
+@pytest.mark.parametrize("first", ["styles", "polygons"])
+def test_tables_without_geometry_are_no_layers_of_an_area(tmp_path: Path, first: str) -> None:
+    """QGIS keeps the styles of a GeoPackage in a table of it."""
+    scene = describe(write_scene(tmp_path / "s.tif", noise(40, 40)))
+    path = tmp_path / "a.gpkg"
+    frame = gpd.GeoSeries([shapely.box(*boxed(Window(3, 4, 5, 6)))], crs="EPSG:32633")
+    styles = pd.DataFrame({"styleName": ["a"], "styleQML": ["<qgis/>"]})
+    if first == "styles":
+        pyogrio.write_dataframe(styles, path, layer="layer_styles")
+    frame.to_file(path, layer="area")
+    if first == "polygons":
+        pyogrio.write_dataframe(styles, path, layer="layer_styles")
+    assert resolve_region(scene, Extent(aoi=str(path))).window == Window(3, 4, 5, 6)
+
+
 @pytest.mark.parametrize(
     ("extent", "said", "kind"),
     [
@@ -209,6 +226,7 @@ def test_another_area_under_the_same_name_is_another_run(tmp_path: Path) -> None
         ({"aoi": "s.tif"}, "s.tif: cannot be read", ConfigError),
         ({"aoi": "points.geojson"}, "points.geojson: holds no polygon", ConfigError),
         ({"aoi": "two.gpkg"}, "holds the layers a, b; give a file of one layer", ConfigError),
+        ({"aoi": "table.csv"}, "table.csv: holds no polygon", ConfigError),
         ({"aoi": "away.geojson"}, "away.geojson does not meet the scene", SceneError),
     ],
 )
@@ -220,6 +238,7 @@ def test_parts_that_cannot_be_met(
     points = gpd.GeoSeries([shapely.Point(15, 48.7)], crs="EPSG:4326")
     points.to_file("points.geojson")
     gpd.GeoSeries([shapely.box(2, 3, 4, 5)], crs="EPSG:4326").to_file("away.geojson")
+    Path("table.csv").write_text("a,b\n1,2\n")
     for layer in "ab":
         points.to_file("two.gpkg", layer=layer)
     with pytest.raises(kind, match=said) as caught:

@@ -1,7 +1,8 @@
 """The whole job on small scenes with known answers."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import shapely
 from distributed import Client, LocalCluster
 from rasterio.transform import Affine
 
+from geounet.errors import SceneError
 from geounet.jobs.execute import dask_client
 from geounet.jobs.options import CleanUp, OutputOptions
-from geounet.jobs.plan import SegmentOptions
+from geounet.jobs.plan import Plan, SegmentOptions, make_plan
 from geounet.jobs.segment import Report, segment_scenes
 from geounet.model.bundle import ModelBundle, load_bundle
+from geounet.raster.scene import describe
 from tests.helpers import (
     DEGREES,
     NORTH_UP,
@@ -28,6 +31,7 @@ from tests.helpers import (
     kill_after,
     noise,
     painted,
+    spec_for,
     write_scene,
 )
 
@@ -229,6 +233,27 @@ def test_other_resolution_keeps_the_scenes_grid(tmp_path: Path, client: Client) 
     assert (found[22:58, 32:68] == 1).all()
 
 
+def test_the_network_sees_square_pixels(tmp_path: Path) -> None:
+    """Rows of 1 m and columns of 0.5 m, as in degrees far from the equator: on the working grid a
+    square is square, and the preflight says so."""
+    spec = spec_for(2, 6, 0, resolution=1.0)
+    options = SegmentOptions(device="cpu", precision="float32", margin="exact")
+
+    def planned(height: float, width: float) -> Plan:
+        transform = Affine(width, 0, 500_000, 0, -height, 5_400_000)
+        path = write_scene(tmp_path / "s.tif", noise(70, 140), transform=transform)
+        return make_plan(describe(path), spec, options)
+
+    plan = planned(1.0, 0.5)
+    assert plan.work.shape == (70, 70)
+    assert "70 x 140 px at 1 x 0.5 m" in plan.describe()
+    assert "worked on at 1 m (70 x 70 px)" in plan.describe()
+    assert planned(0.9, 1.1).work.shape == (63, 154)  # of nearly the area of 1 x 1 m
+    assert planned(0.96, 1.04).work.identity
+    with pytest.raises(SceneError, match=r"distance of 8 x 0.05 m is too far from 1 m"):
+        planned(8.0, 0.05)
+
+
 def test_groups_and_chosen_classes(tmp_path: Path, client: Client, bundle: ModelBundle) -> None:
     mask = regions()
     scene = write_scene(tmp_path / "s.tif", painted(mask), nodata=0)
@@ -256,6 +281,65 @@ def test_complete_scenes_are_skipped_and_others_protected(
     assert not again.skipped
     (tmp_path / "s.gpkg").unlink()
     assert "--overwrite" in str(run(client, bundle, scene, clean=CleanUp(min_area=3.0))[0].error)
+
+
+def painted_over(scene: Path) -> None:
+    with rasterio.open(scene, "r+") as dataset:  # as large as before
+        dataset.write(np.zeros((3, 5, 5), np.uint8), window=((0, 5), (0, 5)))
+
+
+def masked(scene: Path) -> None:
+    copy = Path(shutil.copy(scene, scene.with_name("copy.tif")))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(copy, "r+") as dataset:
+        dataset.write_mask(np.zeros(dataset.shape, bool))
+    copy.with_name("copy.tif.msk").rename(scene.with_name("s.tif.msk"))
+
+
+def without_data(scene: Path) -> None:
+    scene.with_name(f"{scene.name}.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><NoDataValue>7</NoDataValue></PAMRasterBand>'
+        "</PAMDataset>"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        painted_over,
+        masked,
+        without_data,
+        lambda scene: scene.with_name("s.gpkg").write_bytes(b""),
+        lambda scene: scene.with_name("s_land.shx").unlink(),
+        lambda scene: scene.with_name("s_water.dbf").unlink(),
+    ],
+)
+def test_a_changed_scene_or_result_is_not_complete(
+    tmp_path: Path, client: Client, bundle: ModelBundle, change: Callable[[Path], Any]
+) -> None:
+    scene = write_scene(tmp_path / "s.tif", painted(regions(40, 40)))
+    wanted = {"formats": ("gpkg", "shp"), **RAW}
+    assert run(client, bundle, scene, **wanted)[0].error is None
+    assert run(client, bundle, scene, **wanted)[0].skipped
+    change(scene)
+    (report,) = run(client, bundle, scene, **wanted)
+    assert not report.skipped
+    assert "from another run or incomplete" in str(report.error)
+
+
+@pytest.mark.parametrize("name", ["s_mask.tif", "s.gpkg"])
+def test_files_of_somebody_else_are_protected(
+    tmp_path: Path, client: Client, bundle: ModelBundle, name: str
+) -> None:
+    """Labels are often named like results; the first advice is not to overwrite them."""
+    scene = write_scene(tmp_path / "s.tif", painted(regions(40, 40)))
+    drawn = shutil.copy(scene, tmp_path / name)
+    before = Path(drawn).read_bytes()
+    said = str(run(client, bundle, scene, **RAW)[0].error)
+    assert said.startswith(
+        f"{drawn}: exists, and nothing says that geounet made it; choose another"
+    )
+    assert Path(drawn).read_bytes() == before
+    assert run(client, bundle, scene, overwrite=True, **RAW)[0].error is None
 
 
 def test_thresholds_of_the_model_and_in_its_place(tmp_path: Path, client: Client) -> None:

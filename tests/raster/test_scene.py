@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp
 from geounet.errors import SceneError
 from geounet.raster.scene import choose_bands, describe, open_scene, read_patch, read_valid
 from geounet.tiles import Window
-from tests.helpers import DEGREES, noise, write_scene
+from tests.helpers import DEGREES, NORTH_UP, ROTATED, noise, write_scene
 
 RGB = ("red", "green", "blue")
 
@@ -135,6 +135,31 @@ def test_truncated_file_is_named_with_the_place(tmp_path: Path) -> None:
         open_scene(scene) as dataset,
     ):
         read_patch(dataset, Window(0, 0, 300, 300), (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "aspect"),
+    [
+        ("EPSG:32633", NORTH_UP, 1.0),
+        ("EPSG:32633", ROTATED, 1.0),
+        ("EPSG:32633", rasterio.Affine(0.5, 0, 500_000, 0, -1.0, 5_400_000), 2.0),
+        ("EPSG:32633", rasterio.Affine(0, 0.5, 500_000, 1.0, 0, 5_400_000), 0.5),  # on its side
+        ("EPSG:3857", rasterio.Affine(1, 0, 1_000_000, 0, -1, 8_399_738), 1.0),
+        # 1e-5 degree at 48 N: 1.112 m northwards, 0.746 m eastwards.
+        ("EPSG:4326", DEGREES, 1.1119 / 0.7460),
+        # Areas are true in this one, shapes are not: near 60 N twice as high and half as wide.
+        ("ESRI:54034", rasterio.Affine(1, 0, 1_000_000, 0, -1, 5_500_000), 4.0),
+    ],
+)
+def test_the_shape_of_a_pixel_on_the_ground(
+    tmp_path: Path, crs: str, transform: rasterio.Affine, aspect: float
+) -> None:
+    path = write_scene(tmp_path / "s.tif", noise(9, 9), crs=crs, transform=transform)
+    georef = describe(path).georef
+    assert georef.sides is not None
+    assert georef.sides[0] / georef.sides[1] == pytest.approx(aspect, rel=2e-2)
+    assert georef.sides[0] * georef.sides[1] == pytest.approx(georef.pixel_area)
+    assert aspect != 1.0 or georef.aspect == 1.0
 
 
 def test_ground_sample_distance(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def whole(data: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def test_windows_equal_the_whole_raster_resampled(tmp_path: Path, factor: float) -> None:
     data = noise(131, 87)
     scene = describe(write_scene(tmp_path / "a.tif", data))
-    grid = WorkGrid.scaled(131, 87, factor)
+    grid = WorkGrid.scaled(131, 87, factor, factor)
     expected = whole(data, grid.shape)
     height, width = grid.shape
     with open_scene(scene) as dataset:
@@ -45,7 +45,7 @@ def test_windows_equal_the_whole_raster_resampled(tmp_path: Path, factor: float)
 def test_overhang_is_mirrored_on_the_working_grid(tmp_path: Path) -> None:
     data = noise(40, 30)
     scene = describe(write_scene(tmp_path / "a.tif", data))
-    grid = WorkGrid.scaled(40, 30, 0.5)
+    grid = WorkGrid.scaled(40, 30, 0.5, 0.5)
     with open_scene(scene) as dataset:
         inside, _ = grid.read(dataset, Window(0, 0, 20, 15), (1, 2, 3))
         patch, _ = grid.read(dataset, Window(-7, -3, 34, 21), (1, 2, 3))
@@ -56,7 +56,7 @@ def test_pixels_without_data_do_not_bleed(tmp_path: Path) -> None:
     data = np.full((3, 40, 40), 100, np.uint8)
     data[:, :, :13] = 0
     scene = describe(write_scene(tmp_path / "a.tif", data, nodata=0))
-    grid = WorkGrid.scaled(40, 40, 0.5)
+    grid = WorkGrid.scaled(40, 40, 0.5, 0.5)
     with open_scene(scene) as dataset:
         patch, valid = grid.read(dataset, Window(0, 0, 20, 20), (1, 2, 3))
     assert not valid[:, :6].any()
