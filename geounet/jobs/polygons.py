@@ -134,7 +134,10 @@ class PolygonMaker:
         self._hand_over(Polygons.empty())
         release()
         self._precompiler.wait()
-        self._spill(self._cleaner.finish())
+        polygons = self._cleaner.finish()
+        release()  # what the clean-up held, before their binary is made
+        self._spill(polygons)
+        del polygons
         release()
 
     def _hand_over(self, polygons: Polygons) -> None:
