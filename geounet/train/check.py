@@ -26,22 +26,29 @@ class SampledScene:
 
     scene: LabelledScene
     scale: float
-    """Scene pixels per pixel."""
+    """Scene pixels per pixel, along the mean of both axes."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        height, width = (max(1, round(size / self.scale)) for size in self.scene.shape)
-        return height, width
+        (height, width), (cols, rows) = self.scene.shape, self._steps
+        return max(1, round(height / rows)), max(1, round(width / cols))
+
+    @property
+    def _steps(self) -> tuple[float, float]:
+        """Columns and rows of the scene per pixel."""
+        cols, rows = self.scene.steps
+        return self.scale * cols, self.scale * rows
 
     def patch(self, window: Window) -> View:
         """A window that may overhang the scene, where it is mirrored."""
         rows = mirror_index(window.row, window.height, self.shape[0])
         cols = mirror_index(window.col, window.width, self.shape[1])
         y, x = np.meshgrid(rows, cols, indexing="ij")
+        across, down = self._steps
         return self.scene.window(
-            ((x + 0.5) * self.scale - 0.5).astype(np.float32),
-            ((y + 0.5) * self.scale - 0.5).astype(np.float32),
+            ((x + 0.5) * across - 0.5).astype(np.float32),
+            ((y + 0.5) * down - 0.5).astype(np.float32),
             self.scale,
         )
 

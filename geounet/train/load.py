@@ -132,7 +132,8 @@ def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -
         sets = Sets(*(1 << legend.names.index(item.name) for item in fields(Sets)))
         narrowed = narrow(pixels.levels[0][:3], pixels.sets, gsd, sets)
         pixels = replace(pixels, sets=narrowed)
-    return make_scene(Path(scene.uri).stem, pixels, gsd, files.reader.areas)
+    name, aspect = Path(scene.uri).stem, scene.georef.aspect
+    return make_scene(name, pixels, gsd, files.reader.areas, aspect=aspect)
 
 
 def _check_scales(source: SourceConfig | TownConfig, where: str, gsd: float) -> None:

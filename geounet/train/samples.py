@@ -114,7 +114,9 @@ class Sampler:
         offset = window_map(rng, size, scale, self._config.augment)
         # The drawn pixel stands anywhere in the middle of the window, not always at its centre.
         shift = rng.uniform(-0.35, 0.35, 2) * size * scale
-        x, y = offset[0] + np.float32(col + shift[0]), offset[1] + np.float32(row + shift[1])
+        across, down = scene.steps
+        x = offset[0] * across + np.float32(col + shift[0] * across)
+        y = offset[1] * down + np.float32(row + shift[1] * down)
         return scene, x, y, scale
 
 

@@ -50,6 +50,16 @@ class LabelledScene:
     areas: Areas | None = None
     """Polygons that the labels were drawn as, which are its objects; None: objects are the
     connected regions of a class, as they are connected in the scene."""
+    aspect: float = 1.0
+    """A pixel's height on the ground relative to its width; ``gsd`` is their geometric mean."""
+
+    @property
+    def steps(self) -> tuple[float, float]:
+        """Columns and rows of the scene per ``gsd`` metres: prediction shows the network pixels
+        that are square on the ground, so training does.
+        """
+        root = math.sqrt(self.aspect)
+        return root, 1 / root
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,7 +120,12 @@ class LabelledScene:
 
 
 def make_scene(
-    name: str, pixels: ScenePixels, gsd: float, areas: Areas | None = None, seed: int = 0
+    name: str,
+    pixels: ScenePixels,
+    gsd: float,
+    areas: Areas | None = None,
+    seed: int = 0,
+    aspect: float = 1.0,
 ) -> LabelledScene:
     """A labelled scene: its labels are counted and places of each are drawn, in two passes over
     them strip by strip.
@@ -136,7 +151,8 @@ def make_scene(
             spots[value][mine] = places[rank[mine]] + begin
             seen[value] += places.size
         begin += labels.size
-    return LabelledScene(name, pixels, gsd, spots, {v: int(counts[v]) for v in present}, areas)
+    totals = {value: int(counts[value]) for value in present}
+    return LabelledScene(name, pixels, gsd, spots, totals, areas, aspect)
 
 
 def _in_order(pixels: ScenePixels) -> Iterator[np.ndarray]:

@@ -24,7 +24,7 @@ from geounet.train.load import find_images, load_pools, load_scenes
 from geounet.train.pixels import HeldPixels
 from geounet.train.pool import Pool
 from geounet.train.samples import Sampler, standardise
-from geounet.train.scenes import LabelledScene
+from geounet.train.scenes import LabelledScene, View
 from geounet.train.sources import PolygonsConfig, SourceConfig, TownConfig
 from geounet.train.town import make_town
 from geounet.train.weightmap import boundary_weights
@@ -377,6 +377,35 @@ class ByColor(torch.nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return torch.cat([torch.full_like(image[:, :1], 0.5), image[:, :2]], dim=1)
+
+
+def test_oblong_pixels_are_shown_as_in_prediction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of 1 m and columns of 0.5 m: a square on the ground is one in checks and windows."""
+    image, mask = np.full((3, 60, 120), 50, np.uint8), np.zeros((60, 120), np.uint8)
+    image[:, 20:40, 40:80], mask[20:40, 40:80] = 200, 1
+    place = Affine(0.5, 0, 500_000, 0, -1.0, 5_400_000)
+    write_scene(tmp_path / "a.tif", image, transform=place)
+    write_scene(tmp_path / "a_mask.tif", mask[None], transform=place)
+    scene = load(tmp_path, "a.tif", LABELS)
+    sampled = SampledScene(scene, 1.0 / scene.gsd)
+    assert sampled.shape == (60, 60)
+    labels = sampled.patch(Window(0, 0, 60, 60)).labels.numpy()
+    assert (labels[20:40, 20:40] == 2).all()
+    assert (labels == 2).sum() == 400
+    config = config_for(tmp_path)
+    calm = replace(config.augment, rotate=False, stretch=0.0, elastic=0.0)
+    seen = []
+    window = LabelledScene.window
+
+    def watched(self: LabelledScene, x: np.ndarray, y: np.ndarray, scale: float) -> View:
+        seen.append((np.ptp(x), np.ptp(y)))
+        return window(self, x, y, scale)
+
+    monkeypatch.setattr(LabelledScene, "window", watched)
+    Sampler(replace(config, augment=calm), [Pool((scene,), 1.0, (1.0, 1.0))]).batch(0)
+    assert seen == [pytest.approx((62.0, 31.0), rel=1e-4)] * 2  # 32 pixels of 1 m a side
 
 
 def test_a_check_of_a_perfect_network_is_one(tmp_path: Path) -> None:
