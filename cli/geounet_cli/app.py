@@ -1,5 +1,7 @@
 """Entry point: the list of commands, and the one place where errors become a line and a code."""
 
+import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from geounet import __version__
-from geounet.errors import GeounetError
+from geounet.errors import GeounetError, unforeseen
 from geounet_cli.calibrate import calibrate
 from geounet_cli.evaluate import evaluate
 from geounet_cli.models import models
@@ -64,6 +66,8 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
+        _show_tracebacks()
+    _print_any_name()
     try:
         with _kept_out("geopandas", "pandas"):
             app()
@@ -75,6 +79,24 @@ def main() -> None:
         _fail("interrupted; nothing was written under the final names", 130)
     except BrokenPipeError:
         os._exit(1)  # the reader of our output has gone; nothing can be said
+    except Exception as error:
+        if debug:
+            raise
+        _fail(unforeseen(error), 1)
+
+
+def _show_tracebacks() -> None:
+    """Print those that jobs only log, since they go on with the next scene."""
+    log = logging.getLogger("geounet")
+    log.setLevel(logging.DEBUG)
+    log.addHandler(logging.StreamHandler())
+
+
+def _print_any_name() -> None:
+    """File names may hold letters that the terminal cannot show; those are printed as codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
