@@ -3,12 +3,14 @@
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from geounet import __version__
 from geounet.errors import GeounetError, unforeseen
@@ -20,8 +22,23 @@ from geounet_cli.segment import segment
 from geounet_cli.train import train
 from geounet_cli.vectorize import vectorize
 
+
+class _Commands(TyperGroup):
+    """Says what an interruption leaves; Typer would make an exit code of it without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo(
+                "interrupted; results that were complete stay, nothing half-made is left", err=True
+            )
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="geounet",
+    cls=_Commands,
     help="Satellite and aerial scenes to georeferenced masks and clean polygons.",
     no_args_is_help=True,
     add_completion=False,
@@ -59,7 +76,7 @@ def main() -> None:
     """Run the command line.
 
     Exit codes: 0 done, 1 a job failed (one line on standard error says why), 2 wrong usage,
-    130 interrupted. ``--debug`` anywhere on the line shows the traceback instead.
+    130 interrupted or terminated. ``--debug`` anywhere on the line shows the traceback instead.
     """
     # Arrow's own allocator keeps a batch's memory for the next; many sizes come and go here.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -69,14 +86,12 @@ def main() -> None:
         _show_tracebacks()
     _print_any_name()
     try:
-        with _kept_out("geopandas", "pandas"):
+        with _kept_out("geopandas", "pandas"), _terminated_like_interrupted():
             app()
     except GeounetError as error:
         if debug:
             raise
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing was written under the final names", 130)
     except BrokenPipeError:
         os._exit(1)  # the reader of our output has gone; nothing can be said
     except Exception as error:
@@ -97,6 +112,21 @@ def _print_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM would end the process at once, and hidden files of the results would stay."""
+
+    def interrupt(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # `timeout` sends it twice: let the first clean up
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
