@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
@@ -85,6 +86,7 @@ def main() -> None:
         sys.argv.remove("--debug")
         _show_tracebacks()
     _print_any_name()
+    _accept_scenes_without_place()
     try:
         with _kept_out("geopandas", "pandas"), _terminated_like_interrupted():
             app()
@@ -112,6 +114,14 @@ def _print_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _accept_scenes_without_place() -> None:
+    """Silence rasterio's warnings of them for good: geounet has a line of its own, and threads that
+    silence them for a while undo each other's filters.
+    """
+    for start in ("Dataset has no geotransform", "The given matrix is equal to Affine.identity"):
+        warnings.filterwarnings("ignore", start)
 
 
 @contextmanager

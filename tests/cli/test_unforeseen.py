@@ -91,3 +91,23 @@ def test_names_that_the_terminal_cannot_print(folder: Path) -> None:
     assert "Traceback" not in done.stderr
     assert r"\u0421\u043a\u0430\u043d.tif: done in" in done.stdout
     assert {"Скан_mask.tif", "s_mask.tif"} <= files(folder / "out")
+
+
+def test_scenes_without_place_are_no_warning() -> None:
+    """Whatever a thread does to Python's filters meanwhile."""
+    code = """if True:
+        import sys
+        import numpy as np
+        from geounet_cli import app
+        def nowhere():
+            from rasterio.io import MemoryFile
+            with MemoryFile() as file:
+                facts = dict(driver="GTiff", width=2, height=2, count=1, dtype="uint8")
+                with file.open(**facts) as dataset:
+                    dataset.write(np.zeros((1, 2, 2), np.uint8))
+                file.open().close()
+        app.app = nowhere
+        app.main()
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
