@@ -20,7 +20,7 @@ def find_scenes(names: list[str]) -> list[str]:
     other scenes are done. So are addresses, in which ``?`` and ``*`` mean themselves.
 
     Raises:
-        SceneError: a folder or pattern holds no scene, or may not be read.
+        SceneError: a folder or pattern holds no scene, or may not be read; or a name is empty.
     """
     return _found(names, _is_scene, _is_scene, " or ".join(SUFFIXES) + " file")
 
@@ -29,7 +29,7 @@ def find_masks(names: list[str]) -> list[str]:
     """As :func:`find_scenes`, for masks: a folder stands for its ``*_mask.tif``.
 
     Raises:
-        SceneError: a folder or pattern holds no mask, or may not be read.
+        SceneError: a folder or pattern holds no mask, or may not be read; or a name is empty.
     """
     return _found(names, _is_mask, _is_raster, "mask (*_mask.tif)")
 
@@ -43,6 +43,8 @@ def _found(
     """Names expanded: what is ``wanted`` of folders, and ``matched`` of patterns."""
     found: dict[str, None] = {}
     for name in names:
+        if not name:  # which would be the current folder, and mostly comes from an unset variable
+            raise SceneError("'': an empty name; name a file or folder ('.' for the current one)")
         if is_remote(name):
             found[name] = None
         elif os.path.isdir(name):  # noqa: PTH112 (Path.is_dir raises where it may not look)

@@ -115,6 +115,7 @@ def test_a_folder_and_a_pattern(folder: Path, capsys: pytest.CaptureFixture[str]
         ),
         (["empty"], "empty: holds no .tif"),
         (["*.jpg"], "*.jpg: matches no .tif"),
+        ([""], "'': an empty name"),
         (["a.tif", "a_mask.tif"], "a_mask.tif: is itself one of the scenes"),
     ],
 )
