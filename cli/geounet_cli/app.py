@@ -8,10 +8,9 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from geounet import __version__
 from geounet.errors import GeounetError, unforeseen
@@ -19,32 +18,20 @@ from geounet_cli.calibrate import calibrate
 from geounet_cli.evaluate import evaluate
 from geounet_cli.models import models
 from geounet_cli.package import package
+from geounet_cli.plain import Command, Commands
 from geounet_cli.segment import segment
 from geounet_cli.train import train
 from geounet_cli.vectorize import vectorize
 
-
-class _Commands(TyperGroup):
-    """Says what an interruption leaves; Typer would make an exit code of it without a word."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo(
-                "interrupted; results that were complete stay, nothing half-made is left", err=True
-            )
-            raise typer.Exit(130) from None
-
-
 app = typer.Typer(
     name="geounet",
-    cls=_Commands,
+    cls=Commands,
     help="Satellite and aerial scenes to georeferenced masks and clean polygons.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -64,13 +51,8 @@ def _main(
     pass
 
 
-app.command()(segment)
-app.command()(vectorize)
-app.command()(models)
-app.command()(calibrate)
-app.command()(train)
-app.command()(evaluate)
-app.command()(package)
+for _command in (segment, vectorize, models, calibrate, train, evaluate, package):
+    app.command(cls=Command)(_command)
 
 
 def main() -> None:

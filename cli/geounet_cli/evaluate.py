@@ -25,7 +25,12 @@ def evaluate(
     ],
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", help="A shipped model's name or a .safetensors file."),
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME|FILE",
+            help="A shipped model's name or a .safetensors file.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,

@@ -15,7 +15,13 @@ def segment(
         list[str], typer.Argument(metavar="SCENE...", help="GeoTIFFs, folders or 'patterns'.")
     ],
     model: Annotated[
-        str, typer.Option("-m", "--model", help="A shipped model's name or a .safetensors file.")
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME|FILE",
+            help="A shipped model's name or a .safetensors file.",
+        ),
     ] = "landcover-rgb",
     bidx: running.Bidx = None,
     resolution: running.Resolution = "model",

@@ -67,6 +67,25 @@ def test_what_no_command_uses_is_not_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_help_is_grouped_and_loads_no_rich(capsys: pytest.CaptureFixture[str]) -> None:
+    assert geounet("segment", "--help") == 0
+    printed = capsys.readouterr().out
+    headings = ["Arguments:", "Options:", "What the model sees:", "Results:", "Speed and memory:"]
+    places = [printed.index(heading) for heading in headings]
+    assert places == sorted(places)
+    assert printed.index("--tile-size N") > places[-1]
+    code = """if True:
+        import sys
+        from geounet_cli.app import main
+        sys.argv = ["geounet", "--help"]
+        try:
+            main()
+        finally:
+            assert not {"rich", "pygments", "numpy"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_quiet_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert geounet("segment", folder / "s.tif", "-m", folder / "m.safetensors", "-q") == 0
     assert capfd.readouterr() == ("", "")
