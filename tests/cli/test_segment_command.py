@@ -123,7 +123,10 @@ def test_a_folder_and_a_pattern(folder: Path, capsys: pytest.CaptureFixture[str]
         (["s.tif", "--threshold", "sand=0.5"], "unknown class 'sand'"),
         (["s.tif", "--bbox", "1,2,3,4"], "s.tif: --bbox does not meet the scene"),
         (["s.tif", "--aoi", "text.tif"], "--aoi text.tif: cannot be read"),
-        (["s.tif", "--tile-size", "2"], "tile size 2 leaves no core"),
+        (
+            ["s.tif", "--tile-size", "2"],
+            "leaves no core inside margins of 1; use --tile-size 3",
+        ),
         (["s.tif", "--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
         (
             ["s.tif", "--dask", "tcp://127.0.0.1:9"],
