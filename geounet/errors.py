@@ -1,4 +1,4 @@
-"""Errors that geounet raises on purpose.
+"""Errors that geounet raises on purpose, and a line for the others.
 
 Every message is one line that names the file or parameter, the offending value and the next step;
 the command line prints it as it stands and exits with code 1.
@@ -27,3 +27,10 @@ class ConfigError(GeounetError):
 
 class LabelError(GeounetError):
     """Labels are missing, contradict each other, or do not fit the scene."""
+
+
+def unforeseen(error: Exception) -> str:
+    """One line about an error that geounet did not raise on purpose."""
+    reason = " ".join(str(error).split())
+    kind = type(error).__name__
+    return f"failed unexpectedly ({kind}{': ' if reason else ''}{reason}); --debug shows where"

@@ -22,8 +22,13 @@ def calibrate(
     from geounet.jobs.margin_plot import draw_margin_curve
     from geounet.jobs.plan import SegmentOptions
     from geounet.model.bundle import load_bundle
+    from geounet.model.runtime import Precision
+    from geounet_cli import parse
 
-    options = SegmentOptions(device=device, precision=precision)
+    options = SegmentOptions(
+        device=parse.device(device),
+        precision=parse.choice(precision, Precision, "--precision"),
+    )
     bundle = calibrated(scene, load_bundle(model), output, options)
     typer.echo("margin px  pixels that differ from the exact margin")
     for margin, share in bundle.spec.margin_curve:

@@ -25,7 +25,12 @@ def evaluate(
     ],
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", help="A shipped model's name or a .safetensors file."),
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME|FILE",
+            help="A shipped model's name or a .safetensors file.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -148,6 +153,7 @@ def evaluate(
     from geounet.jobs.thresholds import check_copy, save_thresholds
     from geounet.jobs.tiling import Merge
     from geounet.model.bundle import load_bundle
+    from geounet.model.runtime import Engine, Precision
     from geounet.symmetry import Tta
     from geounet_cli import parse
     from geounet_cli.progress import console_listener
@@ -178,9 +184,9 @@ def evaluate(
             merge=parse.choice(merge, Merge, "--merge"),
             tta=parse.choice(tta, Tta, "--tta"),
             resolution=parse.resolution(resolution),
-            device=device,
-            precision=precision,
-            runtime=runtime,
+            device=parse.device(device),
+            precision=parse.choice(precision, Precision, "--precision"),
+            runtime=parse.choice(runtime, Engine, "--runtime"),
             memory=parse.size(memory),
             thresholds=parse.thresholds(threshold or []),
         )

@@ -27,6 +27,19 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
+def formats(texts: list[str]) -> tuple[str, ...]:
+    """``["shp,GPKG"]`` -> ("gpkg", "shp"): in one order, as another one is no other run."""
+    from geounet.vector.names import FORMAT_NAMES
+
+    wanted = {part.strip().lower() for text in texts for part in text.split(",")}
+    for name in sorted(wanted.difference(FORMAT_NAMES)):
+        raise typer.BadParameter(
+            f"unknown format {name!r}; choose from {', '.join(FORMAT_NAMES)}",
+            param_hint="--format",
+        )
+    return tuple(name for name in FORMAT_NAMES if name in wanted)
+
+
 def groups(texts: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """``terrain=land,road`` -> (("terrain", ("land", "road")),)."""
     result = []
@@ -83,6 +96,31 @@ def choice(text: str | None, allowed: Any, option: str) -> Any:
         raise typer.BadParameter(
             f"{text!r} is none of {', '.join(get_args(allowed))}", param_hint=option
         )
+    return text
+
+
+def device(text: str) -> str:
+    """``cpu``, ``cuda:1`` and so on, whether or not this machine has it."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", text):
+        raise typer.BadParameter(
+            f"{text!r} is none of auto, cpu, cuda, cuda:N, mps", param_hint="--device"
+        )
+    return text
+
+
+def crs(text: str | None, option: str) -> str | None:
+    """``text`` if PROJ knows such a CRS; None stays None."""
+    if text is None:
+        return None
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        CRS.from_user_input(text)
+    except CRSError:
+        raise typer.BadParameter(
+            f"{text!r} is no CRS that PROJ knows; write it like EPSG:4326", param_hint=option
+        ) from None
     return text
 
 

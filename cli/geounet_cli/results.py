@@ -1,5 +1,6 @@
 """Options about results, the same for every command that makes polygons."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,7 +32,7 @@ Formats = Annotated[
         "--format",
         metavar="gpkg|shp|parquet|fgb|geojson",
         rich_help_panel=WRITE,
-        help="Vector format, repeatable. Default: gpkg.",
+        help="Vector formats: repeatable, or gpkg,shp. Default: gpkg.",
     ),
 ]
 Groups = Annotated[
@@ -62,24 +63,41 @@ Overwrite = Annotated[
         help="Replace results. Without it complete ones are skipped.",
     ),
 ]
+
+
+def _finite(value: float | None) -> float | None:
+    """Refuse what Typer takes for a number >= 0: inf and nan."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
+
+
 MinArea = Annotated[
     float | None,
     typer.Option(
         metavar="M2",
         min=0,
+        callback=_finite,
         rich_help_panel=CLEAN,
         help="Merge regions smaller than this into a neighbour. Default: by class.",
     ),
 ]
 MinHole = Annotated[
     float,
-    typer.Option(metavar="M2", min=0, rich_help_panel=CLEAN, help="Fill holes smaller than this."),
+    typer.Option(
+        metavar="M2",
+        min=0,
+        callback=_finite,
+        rich_help_panel=CLEAN,
+        help="Fill holes smaller than this.",
+    ),
 ]
 Simplify = Annotated[
     float | None,
     typer.Option(
         metavar="METRES",
         min=0,
+        callback=_finite,
         rich_help_panel=CLEAN,
         help="Tolerance of the outlines; 0 keeps every pixel corner.",
     ),

@@ -20,6 +20,7 @@ Bidx = Annotated[
 Resolution = Annotated[
     str,
     typer.Option(
+        metavar="model|scene|METRES",
         rich_help_panel=WHAT,
         help="Ground sample distance to work at: model, scene, or metres.",
     ),
@@ -35,7 +36,9 @@ Thresholds = Annotated[
 ]
 TileSize = Annotated[
     int | None,
-    typer.Option(min=1, rich_help_panel=RUN, help="Side of a tile in pixels, margins included."),
+    typer.Option(
+        metavar="N", min=1, rich_help_panel=RUN, help="Side of a tile in pixels, margins included."
+    ),
 ]
 Margin = Annotated[
     str,
@@ -62,9 +65,17 @@ Symmetries = Annotated[
         help="Average over 4 reflections or all 8 symmetries: 4 or 8 times the work.",
     ),
 ]
-Device = Annotated[str, typer.Option(rich_help_panel=RUN, help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", rich_help_panel=RUN, help="Where it runs."),
+]
 Precision = Annotated[
-    str, typer.Option(rich_help_panel=RUN, help="auto, float32, bfloat16 or float16.")
+    str,
+    typer.Option(
+        metavar="auto|float32|bfloat16|float16",
+        rich_help_panel=RUN,
+        help="Numbers it computes in.",
+    ),
 ]
 Library = Annotated[
     str,
@@ -83,7 +94,8 @@ Memory = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, rich_help_panel=RUN, help="Threads of the local job.")
+    int | None,
+    typer.Option(metavar="N", min=1, rich_help_panel=RUN, help="Threads of the local job."),
 ]
 Scheduler = Annotated[
     str | None,

@@ -15,7 +15,13 @@ def segment(
         list[str], typer.Argument(metavar="SCENE...", help="GeoTIFFs, folders or 'patterns'.")
     ],
     model: Annotated[
-        str, typer.Option("-m", "--model", help="A shipped model's name or a .safetensors file.")
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME|FILE",
+            help="A shipped model's name or a .safetensors file.",
+        ),
     ] = "landcover-rgb",
     bidx: running.Bidx = None,
     resolution: running.Resolution = "model",
@@ -89,6 +95,7 @@ def segment(
     from geounet.jobs.segment import segment_scenes
     from geounet.jobs.tiling import Merge
     from geounet.model.bundle import load_bundle
+    from geounet.model.runtime import Engine, Precision
     from geounet.symmetry import Tta
     from geounet_cli import parse
     from geounet_cli.progress import console_listener
@@ -100,10 +107,14 @@ def segment(
         merge=parse.choice(merge, Merge, "--merge"),
         tta=parse.choice(tta, Tta, "--tta"),
         resolution=parse.resolution(resolution),
-        extent=Extent(parse.bbox(bbox, bbox_crs), bbox_crs, str(aoi) if aoi else None),
-        device=device,
-        precision=precision,
-        runtime=runtime,
+        extent=Extent(
+            parse.bbox(bbox, bbox_crs),
+            parse.crs(bbox_crs, "--bbox-crs"),
+            str(aoi) if aoi else None,
+        ),
+        device=parse.device(device),
+        precision=parse.choice(precision, Precision, "--precision"),
+        runtime=parse.choice(runtime, Engine, "--runtime"),
         memory=parse.size(memory),
         thresholds=parse.thresholds(threshold or []),
     )
@@ -111,14 +122,14 @@ def segment(
         folder=output,
         polygons=not no_polygons,
         probabilities=parse.choice(probabilities, Storage, "--probabilities"),
-        formats=tuple(dict.fromkeys(formats or ["gpkg"])),
+        formats=parse.formats(formats or ["gpkg"]),
         overwrite=overwrite,
         groups=parse.groups(group or []),
         classes=parse.names(classes),
         clean=CleanUp(
             min_area, min_hole, simplify, square, smooth, parse.connectivity(connectivity)
         ),
-        dst_crs=dst_crs,
+        dst_crs=parse.crs(dst_crs, "--dst-crs"),
     )
     paths = find_scenes(scenes)
     bundle = load_bundle(model)

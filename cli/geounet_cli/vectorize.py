@@ -54,14 +54,14 @@ def vectorize(
     options = MaskOptions(parse.value_names(name or []), tuple(nodata or ()))
     wanted = OutputOptions(
         folder=output,
-        formats=tuple(dict.fromkeys(formats or ["gpkg"])),
+        formats=parse.formats(formats or ["gpkg"]),
         overwrite=overwrite,
         groups=parse.groups(group or []),
         classes=parse.names(classes),
         clean=CleanUp(
             min_area, min_hole, simplify, square, smooth, parse.connectivity(connectivity)
         ),
-        dst_crs=dst_crs,
+        dst_crs=parse.crs(dst_crs, "--dst-crs"),
     )
     with console_listener(quiet) as listener:
         reports = vectorize_masks(find_masks(masks), options, wanted, listener)

@@ -1,6 +1,7 @@
 """Which rasters a command line names: files, folders and patterns."""
 
 import glob
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def find_scenes(names: list[str]) -> list[str]:
     other scenes are done. So are addresses, in which ``?`` and ``*`` mean themselves.
 
     Raises:
-        SceneError: a folder or pattern holds no scene.
+        SceneError: a folder or pattern holds no scene, or may not be read; or a name is empty.
     """
     return _found(names, _is_scene, _is_scene, " or ".join(SUFFIXES) + " file")
 
@@ -28,7 +29,7 @@ def find_masks(names: list[str]) -> list[str]:
     """As :func:`find_scenes`, for masks: a folder stands for its ``*_mask.tif``.
 
     Raises:
-        SceneError: a folder or pattern holds no mask.
+        SceneError: a folder or pattern holds no mask, or may not be read; or a name is empty.
     """
     return _found(names, _is_mask, _is_raster, "mask (*_mask.tif)")
 
@@ -42,14 +43,16 @@ def _found(
     """Names expanded: what is ``wanted`` of folders, and ``matched`` of patterns."""
     found: dict[str, None] = {}
     for name in names:
+        if not name:  # which would be the current folder, and mostly comes from an unset variable
+            raise SceneError("'': an empty name; name a file or folder ('.' for the current one)")
         if is_remote(name):
             found[name] = None
-        elif Path(name).is_dir():
-            paths = [item for item in sorted(Path(name).iterdir()) if wanted(item)]
+        elif os.path.isdir(name):  # noqa: PTH112 (Path.is_dir raises where it may not look)
+            paths = [item for item in _listed(Path(name)) if wanted(item)]
             if not paths:
                 raise SceneError(f"{name}: holds no {kind}; name another folder")
             found.update((str(path), None) for path in paths)
-        elif glob.has_magic(name) and not Path(name).exists():
+        elif glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110 (as above)
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute patterns)
             paths = [Path(match) for match in matches if matched(Path(match))]
             if not paths:
@@ -60,8 +63,18 @@ def _found(
     return list(found)
 
 
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise SceneError(
+            f"{folder}: cannot be listed ({error.strerror}); ask for access, or name its files"
+        ) from error
+
+
 def _is_raster(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    named = path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return named and os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises in closed folders)
 
 
 def _is_mask(path: Path) -> bool:
@@ -73,6 +86,6 @@ def _is_scene(path: Path) -> bool:
         return False
     stem = path.stem.removesuffix("_mask").removesuffix("_probabilities")
     return stem == path.stem or not any(
-        path.with_name(stem + path.suffix[:1] + ending).exists()
+        os.path.exists(path.with_name(stem + path.suffix[:1] + ending))  # noqa: PTH110
         for ending in ("tif", "tiff", "TIF", "TIFF")
     )

@@ -134,8 +134,14 @@ def _read_polygons(path: str) -> "tuple[np.ndarray[Any, np.dtype[Any]], str | No
     import pyogrio
     import shapely
 
-    if not Path(path).exists():
-        raise ConfigError(f"--aoi {path}: no such file; check the path")
+    try:
+        Path(path).stat()
+    except FileNotFoundError as error:
+        raise ConfigError(f"--aoi {path}: no such file; check the path") from error
+    except OSError as error:
+        raise ConfigError(
+            f"--aoi {path}: cannot be read ({error.strerror}); ask for access"
+        ) from error
     try:
         # Tables without geometry do not count: QGIS keeps styles in one, layer_styles.
         layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]

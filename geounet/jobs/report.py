@@ -1,10 +1,11 @@
 """What a job says while it runs and when it is done."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from geounet.errors import GeounetError
+from geounet.errors import GeounetError, unforeseen
 from geounet.jobs.options import ClassSummary
 from geounet.jobs.outputs import Outputs
 from geounet.raster.scene import Scene
@@ -67,10 +68,19 @@ class Listener:
 
 
 def reported(scene: str, job: Callable[[], Report], listener: Listener) -> Report:
-    """What became of a scene, told to the listener too; an error of geounet's becomes a report."""
+    """What became of a scene, told to the listener too; an error becomes a report.
+
+    So does an error that nobody foresaw: the other scenes are done all the same. Its traceback goes
+    to the log, for those who look for the cause.
+    """
     try:
         report = job()
+    except BrokenPipeError:
+        raise  # nobody reads our output any more
     except GeounetError as error:
         report = Report(scene, error=error)
+    except Exception as error:
+        logging.getLogger(__name__).debug("%s failed", scene, exc_info=True)
+        report = Report(scene, error=GeounetError(f"{scene}: {unforeseen(error)}"))
     listener.finished(report)
     return report

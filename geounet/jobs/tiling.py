@@ -160,7 +160,9 @@ def _asked_for(ground: Ground, spec: ModelSpec, margin: int, merge: Merge, sides
             f"margin {margin}: the unpadded convolutions of model {spec.name!r} need at"
             f" least {exact}; use --margin auto"
         )
-    margin = round_up(max(margin, ground.apron), spec.stride)
+    # More context than the network or the raster has changes nothing but the memory it takes.
+    useful = exact if spec.exact and merge == "crop" else max(exact, *ground.shape)
+    margin = round_up(max(min(margin, useful), ground.apron), spec.stride)
     side = sides.largest(2 * margin + spec.stride, spec.stride)
     core = _core(ground, margin, spec.stride, side)
     if not spec.exact:
@@ -235,8 +237,8 @@ def _cores(
     largest = side - 2 * margin
     if largest < stride:
         raise ConfigError(
-            f"tile size {side} leaves no core inside margins of {margin};"
-            f" use at least {2 * margin + stride}"
+            f"tile size {side} (a multiple of the network's stride {stride}) leaves no core inside"
+            f" margins of {margin}; use --tile-size {2 * margin + stride} or more"
         )
     height, width = ground.shape
     shapes = [(largest, largest)]

@@ -5,20 +5,22 @@ their halves to the next level. So when the last row has come, all that is left 
 the blocks.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import numpy as np
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
+from rasterio.transform import Affine
 
 from geounet.memory import cached_rows
 from geounet.raster.tiff import Block, read_blocks
 
 BLOCK = 512
 """Side of the blocks in pixels."""
+_ANY_PLACE = Affine.scale(2)
+# Of the files that blocks are taken from only the blocks stay, and rasterio warns of files that lie
+# nowhere. Silencing it is no way out, as Python's filters belong to all threads at once.
 
 Halve = Callable[[np.ndarray, float], np.ndarray]
 """``(bands, height, width)`` and the value without data to half the rows and columns, rounded up.
@@ -92,15 +94,13 @@ def compressed(rows: np.ndarray, creation: Mapping[str, Any]) -> list[memoryview
         RasterioError: GDAL's.
     """
     count, height, width = rows.shape
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with MemoryFile() as file:
-            with file.open(
-                driver="GTiff", count=count, height=height, width=width, dtype=rows.dtype.name,
-                **creation,
-            ) as dataset:  # fmt: skip
-                dataset.write(rows)
-            return read_blocks(memoryview(bytes(file.getbuffer())))
+    with MemoryFile() as file:
+        with file.open(
+            driver="GTiff", count=count, height=height, width=width, dtype=rows.dtype.name,
+            transform=_ANY_PLACE, **creation,
+        ) as dataset:  # fmt: skip
+            dataset.write(rows)
+        return read_blocks(memoryview(bytes(file.getbuffer())))
 
 
 def most_frequent(rows: np.ndarray, nodata: float) -> np.ndarray:

@@ -81,8 +81,8 @@ def describe(uri: str | Path, driver: str = "GTiff") -> Scene:
             use (complex numbers).
     """
     uri = str(uri)
-    if not is_remote(uri) and not Path(uri).exists():
-        raise SceneError(f"{uri}: no such file; check the path")
+    if not is_remote(uri):
+        _check_file(uri)
     with _opened(uri, driver) as dataset:
         if dataset.count == 0:
             raise SceneError(f"{uri}: holds no raster band; name a sub-dataset")
@@ -106,6 +106,20 @@ def describe(uri: str | Path, driver: str = "GTiff") -> Scene:
             block=dataset.block_shapes[0],
             overviews=tuple(dataset.overviews(1)),
         )
+
+
+def _check_file(path: str) -> None:
+    """Raise what GDAL would say in words of its own, or not at all."""
+    try:
+        Path(path).stat()
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise SceneError(f"{path}: the name is not UTF-8, as GDAL needs it; rename it") from error
+    except FileNotFoundError as error:
+        raise SceneError(f"{path}: no such file; check the path") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SceneError(f"{path}: cannot be opened ({reason}); check the path") from error
 
 
 def choose_bands(scene: Scene, names: tuple[str, ...], bidx: tuple[int, ...]) -> tuple[int, ...]:

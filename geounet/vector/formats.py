@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,14 +21,10 @@ from pyproj import CRS
 from geounet.errors import OutputError
 from geounet.vector.columns import numbers
 from geounet.vector.layer import PolygonLayer
+from geounet.vector.names import FormatName
 from geounet.vector.spool import GEOMETRY
 from geounet.vector.style import embed_styles
 from geounet.vector.wkb import bounds_of
-
-FormatName = Literal["gpkg", "fgb", "parquet", "shp", "geojson"]
-"""Polygon formats, named by their file extensions."""
-
-FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
 GPKG_GEOMETRY = "geom"
 """Geometry column of a GeoPackage, as GDAL and QGIS name it."""

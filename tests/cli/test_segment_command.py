@@ -67,6 +67,25 @@ def test_what_no_command_uses_is_not_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_help_is_grouped_and_loads_no_rich(capsys: pytest.CaptureFixture[str]) -> None:
+    assert geounet("segment", "--help") == 0
+    printed = capsys.readouterr().out
+    headings = ["Arguments:", "Options:", "What the model sees:", "Results:", "Speed and memory:"]
+    places = [printed.index(heading) for heading in headings]
+    assert places == sorted(places)
+    assert printed.index("--tile-size N") > places[-1]
+    code = """if True:
+        import sys
+        from geounet_cli.app import main
+        sys.argv = ["geounet", "--help"]
+        try:
+            main()
+        finally:
+            assert not {"rich", "pygments", "numpy"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_quiet_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert geounet("segment", folder / "s.tif", "-m", folder / "m.safetensors", "-q") == 0
     assert capfd.readouterr() == ("", "")
@@ -99,22 +118,23 @@ def test_a_folder_and_a_pattern(folder: Path, capsys: pytest.CaptureFixture[str]
         (["s.tif", "-b", "1,2,9"], "s.tif: has no band 9"),
         (["s.tif", "-m", "none"], "none: no such file, and no shipped model"),
         (["s.tif", "-m", "text.tif"], "text.tif: not a geounet model or damaged"),
-        (["s.tif", "-f", "dxf"], "unknown format 'dxf'"),
         (["s.tif", "-o", "text.tif"], "text.tif: cannot be written to"),
         (["s.tif", "--group", "dry=land,sand"], "unknown class 'sand'"),
         (["s.tif", "--threshold", "sand=0.5"], "unknown class 'sand'"),
         (["s.tif", "--bbox", "1,2,3,4"], "s.tif: --bbox does not meet the scene"),
         (["s.tif", "--aoi", "text.tif"], "--aoi text.tif: cannot be read"),
-        (["s.tif", "--tile-size", "2"], "tile size 2 leaves no core"),
-        (["s.tif", "--device", "tpu"], "device 'tpu' is none of"),
+        (
+            ["s.tif", "--tile-size", "2"],
+            "leaves no core inside margins of 1; use --tile-size 3",
+        ),
         (["s.tif", "--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
-        (["s.tif", "--precision", "int4"], "precision 'int4' is none of"),
         (
             ["s.tif", "--dask", "tcp://127.0.0.1:9"],
             "tcp://127.0.0.1:9: no scheduler answers",
         ),
         (["empty"], "empty: holds no .tif"),
         (["*.jpg"], "*.jpg: matches no .tif"),
+        ([""], "'': an empty name"),
         (["a.tif", "a_mask.tif"], "a_mask.tif: is itself one of the scenes"),
     ],
 )
@@ -195,11 +215,34 @@ def test_several_scenes_one_of_them_broken(
         ["s.tif", "--bbox", "3,2,1,4"],
         ["s.tif", "--bbox-crs", "EPSG:4326"],
         ["s.tif", "--no-such-option"],
+        ["s.tif", "-f", "gpkg,dxf"],
+        ["s.tif", "--device", "tpu"],
+        ["s.tif", "--precision", "int4"],
+        ["s.tif", "--runtime", "jax"],
+        ["s.tif", "--dst-crs", "moon"],
+        ["s.tif", "--bbox", "1,2,3,4", "--bbox-crs", "moon"],
+        ["s.tif", "--simplify", "inf"],
+        ["s.tif", "--min-area", "nan"],
+        ["s.tif", "--min-hole", "inf"],
     ],
 )
 def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert geounet("segment", *words) == 2
-    assert "Traceback" not in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    long = {"-f": "--format", "-b": "--bidx"}
+    named = [long.get(word, word) for word in words if word.startswith("--") or word in long]
+    assert (named[-1] if named else "SCENE") in error
+
+
+def test_formats_in_any_order_and_case_are_one_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["segment", folder / "s.tif", "-m", folder / "m.safetensors"]
+    assert geounet(*command, "-f", "shp,gpkg", "-q") == 0
+    assert {"s.gpkg", "s_building.shp"} <= files(folder)
+    assert geounet(*command, "-f", "GPKG", "-f", "shp") == 0
+    assert "complete already, skipped" in capsys.readouterr().out
 
 
 def test_debug_shows_the_traceback(folder: Path) -> None:

@@ -49,9 +49,9 @@ def test_every_option_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) 
     [
         (["none.tif"], "none.tif: no such file", 1),
         (["picture.tif"], "picture.tif: has 3 image bands, a class mask has one", 1),
-        (["s_mask.tif", "--dst-crs", "moon"], "--dst-crs 'moon' is no CRS", 1),
+        (["s_mask.tif", "--dst-crs", "moon"], "--dst-crs: 'moon' is no CRS", 2),
         (["s_mask.tif", "--group", "a=b"], "unknown class 'b'", 1),
-        (["s_mask.tif", "-f", "dxf"], "unknown format 'dxf'", 1),
+        (["s_mask.tif", "-f", "dxf"], "unknown format 'dxf'", 2),
         (["out"], "out: holds no mask (*_mask.tif)", 1),
         (["s_mask.tif", "--connectivity", "6"], "6 is neither 4 nor 8", 2),
         (["s_mask.tif", "--name", "1=Big House"], "write VALUE=NAME", 2),

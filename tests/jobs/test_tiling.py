@@ -5,6 +5,7 @@ from typing import Literal
 import pytest
 
 from geounet.jobs.tiling import (
+    IDENTICAL,
     MAX_SIDE,
     WITHIN_PROMISE,
     Ground,
@@ -74,3 +75,17 @@ def test_a_raster_of_one_tile_needs_no_margin() -> None:
     spec = spec_for(32, 303, 128, margin_curve=TRAINED)
     tiling = choose_tiling(Ground((1500, 1500), 0), spec, "auto", None, Sides(None, 2300, 2560))
     assert (tiling.margin, tiling.core) == (32, (1504, 1504))
+
+
+@pytest.mark.parametrize(
+    ("exact", "merge", "largest"), [(True, "crop", 320), (True, "blend", 512), (False, "crop", 512)]
+)
+def test_margins_stop_where_more_changes_nothing(
+    exact: bool, merge: Literal["crop", "blend"], largest: int
+) -> None:
+    """At the network's reach, or where a patch holds the whole raster."""
+    spec = spec_for(32, 303, 128, exact=exact)
+    ground, sides = Ground((500, 400), 0), Sides(None, 2300, 2560)
+    tiling = choose_tiling(ground, spec, 99_999, merge, sides)
+    assert tiling.margin == largest
+    assert (tiling.promise == IDENTICAL) == (largest == 320)

@@ -1,5 +1,6 @@
 """Cloud Optimized GeoTIFFs put together from blocks: every level, form and size reads back."""
 
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from geounet.georef import Frame
 from geounet.raster import tiff
 from geounet.raster.locate import georeference
 from geounet.raster.mask import MaskWriter, ProbabilityWriter
-from geounet.raster.pyramid import average, most_frequent
+from geounet.raster.pyramid import average, compressed, most_frequent
 from tests.helpers import LEGEND, NORTH_UP
 
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
@@ -119,3 +120,12 @@ def test_every_level_of_probabilities(tmp_path: Path, storage: str) -> None:
         found = dataset.read() / (254 if storage == "uint8" else 1)
     expected = values.reshape(3, 350, 2, 550, 2).mean(axis=(2, 4))
     assert np.abs(found - expected).max() < 0.005
+
+
+def test_blocks_need_no_filter_of_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters belong to all threads, and blocks are compressed on several."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "simplefilter", lambda *_: None)
+        compressed(np.zeros((1, 4, 4), np.uint8), {"tiled": True})
+    assert not caught
