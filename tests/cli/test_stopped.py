@@ -13,7 +13,9 @@ from tests.cli.test_segment_command import files, folder
 __all__ = ["folder"]  # the fixture
 
 STUCK_IN_THE_SCENE = """if True:
-    import sys, time
+    import signal, sys, time
+    # A shell's background jobs, and their children, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from geounet.jobs import segment
     from geounet_cli.app import main
     def stuck(*_, **__):
