@@ -10,7 +10,7 @@ from geounet.jobs.options import ClassSummary
 from geounet.jobs.outputs import Outputs
 from geounet.raster.scene import Scene
 
-COMPILING = "first polygons of this kind on this machine: compiling takes some seconds"
+COMPILING = "first polygons of this kind on this machine: compiling takes a minute or less, once"
 """Said before a wait that happens once."""
 
 
