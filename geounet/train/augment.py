@@ -126,7 +126,8 @@ def recolour(rng: np.random.Generator, image: Tensor, config: AugmentConfig) -> 
             factor = 0.0
         image = colour.adjust_saturation(image, factor)
     if rng.random() < config.haze:
-        strength, light = rng.uniform(0.1, config.haze_strength), rng.uniform(0.6, 0.95)
+        least = min(0.1, config.haze_strength)
+        strength, light = rng.uniform(least, config.haze_strength), rng.uniform(0.6, 0.95)
         image = image.mul(1 - strength).add_(light * strength)
     if rng.random() < config.blur:
         image = colour.gaussian_blur(image, [5, 5], [float(rng.uniform(0.4, 1.3))])

@@ -55,7 +55,9 @@ class SampledScene:
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """Scenes to measure, and the ground sample distance to do it at."""
+    """Scenes to measure, and the ground sample distance to do it at (0, of a model without
+    a resolution: as they are).
+    """
 
     name: str
     scenes: tuple[LabelledScene, ...]
@@ -64,7 +66,7 @@ class Check:
     def sampled(self) -> Iterator[SampledScene]:
         """The scenes at that distance."""
         for scene in self.scenes:
-            yield SampledScene(scene, self.gsd / scene.gsd)
+            yield SampledScene(scene, (self.gsd or scene.gsd) / scene.gsd)
 
 
 def load_checks(config: TrainConfig) -> list[Check]:

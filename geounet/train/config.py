@@ -79,7 +79,7 @@ class AugmentConfig:
     haze: float = 0.15
     """Share of windows under haze (blended towards a light grey)."""
     haze_strength: float = 0.4
-    """Largest part of a pixel that is haze, from 0.1 on."""
+    """Largest part of a pixel that is haze; the least is 0.1, or this if it is less."""
     blur: float = 0.15
     """Share of windows that are blurred."""
     noise: float = 0.02
@@ -98,7 +98,7 @@ class AugmentConfig:
         factors = dict.fromkeys(("brightness", "saturation", "noise"), (0.0, 1.0))
         # Beyond these a window would show a far larger part of a scene than it has pixels for.
         widths = {"stretch": (0.0, 2.0), "gamma": (0.0, 2.0), "elastic": (0.0, 200.0)}
-        widths["haze_strength"] = (0.1, 0.9)
+        widths["haze_strength"] = (0.0, 0.9)
         check_ranges("augment", self, {**shares, **factors, **widths})
 
 

@@ -109,7 +109,7 @@ class Sampler:
         """A scene, where in it the pixels of a window lie (x, y), and the window's scale."""
         size, resolution = self._config.fit.window, self._config.network.resolution
         scene, col, row = pool.draw(rng, due)
-        low, high = (value or resolution for value in pool.gsd)
+        low, high = (value or resolution or scene.gsd for value in pool.gsd)
         scale = math.exp(rng.uniform(math.log(low), math.log(high))) / scene.gsd
         offset = window_map(rng, size, scale, self._config.augment)
         # The drawn pixel stands anywhere in the middle of the window, not always at its centre.
