@@ -121,7 +121,8 @@ def segment_scene(
     notices: tuple[str, ...] = (scene.notice,) if scene.notice else ()
     folder, frame, legend = outputs.mask.parent, plan.frame, bundle.spec.legend
     with ExitStack() as stack:
-        stack.callback(_close_files, client, work)
+        files = stack.enter_context(ExitStack())
+        files.callback(_close_files, client, work)
         writer = stack.enter_context(MaskWriter(outputs.mask, frame, legend, tags))
         shares = None
         if storage and outputs.probabilities:
@@ -144,8 +145,7 @@ def segment_scene(
                 shares.write_rows(layers.shares)
             if maker and layers.confidence is not None:
                 maker.push(layers.mask, layers.confidence)
-        # Their block cache is as large as the borders that the clean-up holds.
-        _close_files(client, work)
+        files.close()  # nothing more is read, and the block cache goes with them
         writer.finish()
         if shares:
             shares.finish()

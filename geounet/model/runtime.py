@@ -142,14 +142,21 @@ def _native_precision(device: str, engine: str) -> str:
 
         native = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return "bfloat16" if native else "float32"
-    import torch
-
     if device.startswith("cuda"):
         # As fast as bfloat16 and eight times as fine.
         return "float16"
-    if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return "bfloat16"
-    return "float32"
+    return "bfloat16" if device == "cpu" and has_bfloat16(device) else "float32"
+
+
+def has_bfloat16(kind: str) -> bool:
+    """Whether torch's device of this kind, ``cpu`` or ``cuda``, has instructions for bfloat16:
+    elsewhere it is emulated, several times slower than float32.
+    """
+    import torch
+
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 _runtimes: dict[tuple[str, Hardware], Runtime] = {}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, distributed
 
 from geounet.errors import ConfigError
+from geounet.model.runtime import has_bfloat16
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,9 @@ def choose_device(name: str, local: int) -> torch.device:
 
 
 def autocast(device: torch.device, bfloat16: bool) -> torch.autocast:
-    """Mixed precision, if it is wanted and the device has instructions for it: elsewhere bfloat16
-    is emulated, several times slower than float32.
-    """
-    if device.type == "cpu":
-        native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    else:
-        native = torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and native)
+    """Mixed precision, if it is wanted and the device has instructions for it."""
+    enabled = bfloat16 and has_bfloat16(device.type)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def total(value: Tensor) -> Tensor:

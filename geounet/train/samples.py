@@ -17,7 +17,6 @@ from geounet.legend import Legend
 from geounet.tiles import Window
 from geounet.train.augment import Palette, Sample, paste, recolour, repaint, window_map
 from geounet.train.config import TrainConfig
-from geounet.train.pixels import level_count
 from geounet.train.pool import Pool
 from geounet.train.scenes import LabelledScene
 from geounet.train.weightmap import boundary_weights
@@ -76,8 +75,7 @@ class Sampler:
         """The colours around a labelled pixel of any source, as the network would see them."""
         scene, col, row = self._pool(rng.random()).draw(rng)
         height, width = scene.shape
-        depth = math.log2(max(1.0, self._config.network.resolution / scene.gsd))
-        factor = 2 ** (level := min(round(depth), level_count(scene.shape) - 1))
+        factor = 2 ** (level := round(scene.depth(self._config.network.resolution / scene.gsd)))
         rows, cols = min(_PALETTE, height // factor), min(_PALETTE, width // factor)
         top = min(int(row) // factor, height // factor - rows)
         left = min(int(col) // factor, width // factor - cols)

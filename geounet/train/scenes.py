@@ -88,12 +88,16 @@ class LabelledScene:
         (Williams 1983, pyramidal parametrics): one level alone is either too sharp, and flickers,
         or too soft, where prediction averages as many pixels as it skips.
         """
-        depth = min(max(0.0, math.log2(scale)), level_count(self.shape) - 1.0)
+        depth = self.depth(scale)
         level, part = int(depth), depth % 1.0
         if _NEAR < part < 1 - _NEAR:
             fine, coarse = (self._level(each, x, y) for each in (level, level + 1))
             return torch.lerp(fine, coarse, part)
         return self._level(level + round(part), x, y)
+
+    def depth(self, scale: float) -> float:
+        """Where in the pyramid pixels of ``scale`` scene pixels lie, from 0 to its last level."""
+        return min(math.log2(max(1.0, scale)), level_count(self.shape) - 1.0)
 
     def _level(self, level: int, x: np.ndarray, y: np.ndarray) -> Tensor:
         factor = 2**level
