@@ -45,6 +45,14 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def in_turn(
+    first: Callable[[], object], second: Callable[[], object]
+) -> tuple[list[float], list[float]]:
+    """Seconds of two kinds of work, one after the other, so that a busy spell hits both."""
+    times = [(seconds(first), seconds(second)) for _ in range(TURNS)]
+    return [one for one, _ in times], [other for _, other in times]
+
+
 def run(scene: Path, bundle: ModelBundle, client: object, options: SegmentOptions) -> Plan:
     """Segment without polygons; the plan that was followed."""
     plans: list[Plan] = []
@@ -88,13 +96,10 @@ def test_a_deep_network_is_all_that_one_waits_for(tmp_path: Path) -> None:
         for patch in patches:
             runtime.predict(patch)
 
-    pure, whole = [], []
     with dask_client() as client:
         plan = run(scene, bundle, client, options)
         runtime.predict(patches[0])
-        for _ in range(TURNS):
-            pure.append(seconds(forward))
-            whole.append(seconds(lambda: run(scene, bundle, client, options)))
+        pure, whole = in_turn(forward, lambda: run(scene, bundle, client, options))
     ratio = median(w / p for w, p in zip(whole, pure, strict=True))
     hardware = plan.hardware
     seen = sum(tile.patch.intersection(Window(0, 0, 4096, 4096)).pixels for tile in plan.grid)

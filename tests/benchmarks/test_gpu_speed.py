@@ -19,7 +19,7 @@ from geounet.train.load import load_pools
 from geounet.train.logbook import LOG
 from geounet.train.samples import Sampler
 from tests.benchmarks.table import record
-from tests.benchmarks.test_engine_speed import TURNS, deep_model, run, seconds
+from tests.benchmarks.test_engine_speed import deep_model, in_turn, run
 from tests.benchmarks.test_memory import write_large
 from tests.benchmarks.test_training_speed import LOOP_LIMIT, forward_and_backward, run_config
 
@@ -47,13 +47,10 @@ def test_a_deep_network_on_a_gpu(tmp_path: Path) -> None:
         for _ in range((SIDE // 2048) ** 2):
             runtime.predict(patch)
 
-    pure, whole = [], []
     with dask_client() as client:  # eight threads beside a GPU
         plan = run(scene, bundle, client, options)
         runtime.predict(patch)
-        for _ in range(TURNS):
-            pure.append(seconds(forward))
-            whole.append(seconds(lambda: run(scene, bundle, client, options)))
+        pure, whole = in_turn(forward, lambda: run(scene, bundle, client, options))
     print(plan.describe(), f"pure {median(pure):.2f} s, whole {median(whole):.2f} s")
     ratio = median(w / p for w, p in zip(whole, pure, strict=True))
     record(
