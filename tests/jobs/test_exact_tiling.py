@@ -124,7 +124,7 @@ def test_resampled_scene_does_not_depend_on_tiles(
             ),
             bundle,
         )
-        for size in (400, 48, 26)
+        for size in (400, max(48, round(24 * factor)), max(26, round(16 * factor)))
     ]  # fmt: skip
     assert masks[0].shape == (97, 71)
     assert (masks[0] != masks[1]).sum() == 0

@@ -28,9 +28,11 @@ HERE = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[LocalCluster]:
-    """Two worker processes, each started again when it dies."""
+    """Two worker processes, each started again when it dies; of its own for every test, since a
+    worker that was killed does not always come back.
+    """
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **HERE) as value:
         yield value
 
@@ -52,8 +54,7 @@ def kill(client: Client, count: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("ordered", [False, True])
-@pytest.mark.parametrize("killed", [1, 2])
+@pytest.mark.parametrize(("ordered", "killed"), [(False, 1), (True, 2)])
 def test_killed_workers_cost_only_their_batches(
     tmp_path: Path, cluster: LocalCluster, ordered: bool, killed: int
 ) -> None:
