@@ -43,6 +43,10 @@ MAX_CACHE = 160 << 20
 MAX_SCALE = 16.0
 """Scenes are not enlarged or reduced by more than this."""
 _BATCH = 16
+_TASK_PIXELS = 1 << 20
+# Pixels of patches that are worth a task: Dask takes some milliseconds for each.
+_FEWEST_TASKS = 64
+# Batches are not put together into fewer tasks than these, which workers can share evenly.
 _WEIGHT = {"float64": 2.0, "float32": 1.0, "bfloat16": 0.6, "float16": 0.6}
 # Memory of a forward relative to float32; autocast keeps some tensors wide.
 _REUSE = {"openvino": 0.25}
@@ -166,12 +170,14 @@ class Plan:
         return len(self.grid)
 
     def batches(self) -> list[tuple[int, ...]]:
-        """Tile indices, neighbours together, in the order of the rows."""
+        """Tile indices of each task, neighbours together, in the order of the rows: a batch, or
+        several where patches are small.
+        """
         count = len(self.grid)
-        return [
-            tuple(range(start, min(start + self.batch, count)))
-            for start in range(0, count, self.batch)
-        ]
+        rows, cols = self.grid.patch_shape
+        together = min(_TASK_PIXELS // (rows * cols), count // _FEWEST_TASKS) // self.batch
+        step = self.batch * max(1, together)
+        return [tuple(range(start, min(start + step, count))) for start in range(0, count, step)]
 
     def describe(self) -> str:
         """The preflight line."""
@@ -219,7 +225,8 @@ def make_plan(
     work, resolution = _working_grid(scene, spec, options)
     work, level = _overview(scene, work)
     covered = work.covering(region.window, spec.stride)
-    ground = Ground((covered.height, covered.width), work.apron)
+    all_rows = covered.row <= 0 and covered.row_end >= work.shape[0]
+    ground = Ground((covered.height, covered.width), work.apron, all_rows and not spec.shrink)
     hardware = hardware or hardware_for(options)
     budget = options.memory or min(4 << 30, psutil.virtual_memory().total // 4)
     pixel_bytes = _forward_bytes(spec, hardware)
@@ -230,7 +237,8 @@ def make_plan(
     tiling = choose_tiling(ground, spec, options.margin, options.merge, sides)
     origin = covered.row, covered.col
     grid = TileGrid(covered.height, covered.width, tiling.core, tiling.margin, spec.stride, origin)
-    patch_pixels = grid.patch_shape[0] * grid.patch_shape[1]
+    rows, cols = grid.patch_shape
+    patch_pixels = (min(rows, covered.height) if ground.whole else rows) * cols
     patch_bytes = patch_pixels * (pixel_bytes + _waiting_bytes(tiling, spec))
     # On a CPU one patch keeps all cores busy; several only leave its cache and take memory.
     most = 1 if hardware.device == "cpu" else min(_BATCH, len(grid), budget // patch_bytes)

@@ -1,6 +1,6 @@
 """What a worker does with a batch of tiles: read, normalise, forward, and its share of merging."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -149,7 +149,7 @@ def share_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[
                 empty[-1] = not valid.any()
                 if valid.any():
                     patches.append(patch)
-    probabilities = iter(_probabilities(work, runtime, patches))
+    probabilities = _in_turn(work, runtime, patches)
     shares = []
     for tile, window, known, blank in zip(tiles, windows, knowns, empty, strict=True):
         inside = weights.inside(tile.index)
@@ -222,15 +222,16 @@ def _read_patch(work: Work, source: Any, patch: Window) -> tuple[np.ndarray, np.
 
 
 def _in_turn(work: Work, runtime: Runtime, patches: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Class probabilities of patches, those of one size after another at once."""
-    for _, alike in groupby(patches, key=np.shape):
-        yield from _probabilities(work, runtime, list(alike))
+    """Class probabilities of patches, a batch of one size at once."""
+    most = work.plan.batch
+    for _, group in groupby(patches, key=np.shape):
+        alike = list(group)
+        for start in range(0, len(alike), most):
+            yield from _probabilities(work, runtime, alike[start : start + most])
 
 
-def _probabilities(work: Work, runtime: Runtime, patches: list[np.ndarray]) -> Iterable[np.ndarray]:
+def _probabilities(work: Work, runtime: Runtime, patches: list[np.ndarray]) -> np.ndarray:
     """Class probabilities of patches, averaged over the symmetries that the user asks for."""
-    if not patches:
-        return ()
     batch = patches[0][None] if len(patches) == 1 else np.stack(patches)
     first, *others = SYMMETRIES[work.plan.tta]
     mean: np.ndarray = first.undo(runtime.predict(np.ascontiguousarray(first.apply(batch))))

@@ -87,6 +87,8 @@ class Ground:
     """Working rows and columns."""
     apron: int
     """Working pixels around a core that resampling to the scene's grid needs."""
+    whole: bool = False
+    """Whether nothing is seen above and below: a patch of all rows has no margins there."""
 
 
 def choose_tiling(
@@ -247,7 +249,10 @@ def _cores(
         narrowest = max(stride, _NARROW - 2 * margin)
         for pieces in range(-(-width // largest), -(-width // narrowest) + 1):
             cols = round_up(width / pieces, stride)
-            rows = min(tallest, side * side // (cols + 2 * margin)) // stride * stride - 2 * margin
+            affordable = side * side // (cols + 2 * margin)
+            rows = min(tallest, affordable) // stride * stride - 2 * margin
+            if ground.whole and round_up(height, stride) <= min(tallest, affordable):
+                rows = round_up(height, stride)
             if cols <= largest and rows >= stride:
                 shapes.append((rows, cols))
     return [

@@ -55,6 +55,19 @@ def test_processors_get_tall_patches(shape: tuple[int, int]) -> None:
     )
 
 
+def test_patches_of_all_rows_are_not_charged_for_margins() -> None:
+    """What fits only without mirrored rows is taken where the network will not see any."""
+    spec = spec_for(32, 303, 128, margin_curve=TRAINED)
+    sides = Sides(None, 2246, 2560, tall=True)
+    part, whole = (
+        choose_tiling(Ground((4096, 4096), 0, value), spec, "auto", None, sides)
+        for value in (False, True)
+    )
+    assert (part.core, whole.core) == ((4096, 832), (4096, 1024))
+    assert part.margin == whole.margin
+    assert 4096 * (1024 + 2 * whole.margin) <= 2246**2 < (4096 + 192) * (1024 + 192)
+
+
 @pytest.mark.parametrize("margin", ["auto", "exact"])
 def test_wide_rasters_get_low_patches_where_margins_are_slight(
     margin: Literal["auto", "exact"],
