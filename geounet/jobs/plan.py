@@ -238,7 +238,9 @@ def make_plan(
     origin = covered.row, covered.col
     grid = TileGrid(covered.height, covered.width, tiling.core, tiling.margin, spec.stride, origin)
     rows, cols = grid.patch_shape
-    patch_pixels = (min(rows, covered.height) if ground.whole else rows) * cols
+    if ground.whole and tiling.merge == "crop":  # patches that are blended keep their margins
+        rows = min(rows, covered.height)
+    patch_pixels = rows * cols
     patch_bytes = patch_pixels * (pixel_bytes + _waiting_bytes(tiling, spec))
     # On a CPU one patch keeps all cores busy; several only leave its cache and take memory.
     most = 1 if hardware.device == "cpu" else min(_BATCH, len(grid), budget // patch_bytes)

@@ -54,7 +54,8 @@ def kill(client: Client, count: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("ordered", "killed"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("killed", [1, 2])
 def test_killed_workers_cost_only_their_batches(
     tmp_path: Path, cluster: LocalCluster, ordered: bool, killed: int
 ) -> None:
