@@ -14,7 +14,7 @@ from geounet.memory import release
 from geounet.vector.measure import PORTION, measure_polygons, orientation_and_rectangularity
 from geounet.vector.polygonize import Polygonizer
 from geounet.vector.polygons import Polygons
-from geounet.vector.precompile import CleaningRules, Precompiler
+from geounet.vector.precompile import CleaningRules, Precompiler, load
 from geounet.vector.spool import PolygonBatch, PolygonSpool
 from geounet.vector.write import write_polygons
 
@@ -103,6 +103,8 @@ class PolygonMaker:
         self._polygonizer = Polygonizer(width, nodata=NODATA_ID)
         self._cleaner = rules.cleaner(folder)
         self._spiller = ThreadPoolExecutor(1)
+        # The first rows may be a network's, which takes a second to come.
+        self._spiller.submit(load, rules)
         self._spilling: Future[None] | None = None
         self._released = 0
         self._spool = PolygonSpool(

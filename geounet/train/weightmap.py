@@ -31,8 +31,8 @@ def boundary_weights(instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0
     Returns:
         float32 ``(h, w)``; within an object its own distance is 0. Zero with less than two objects.
     """
-    objects = instances[instances != 0]
-    if objects.size == 0 or objects.min() == objects.max():  # most windows have no neighbours
+    last = instances.max(initial=0)
+    if not ((instances != 0) & (instances != last)).any():  # most windows have no neighbours
         return np.zeros(instances.shape, np.float32)
     cut = sigma * math.sqrt(max(0.0, 2 * math.log(w0 / _NEGLIGIBLE)))
     numbers, squares = _columns(np.ascontiguousarray(instances, dtype=np.int32), int(cut))
@@ -130,67 +130,77 @@ def _rows(
 ) -> np.ndarray:
     """Weights from the two nearest objects per column, all columns within ``cut`` tried.
 
-    The nearest object matters up to half the cut only: the second one is farther.
+    The nearest object matters up to half the cut only: the second one is farther. It is looked for
+    among keys of its squared distance and, in the lower 32 bits, its number.
     """
     _, height, width = numbers.shape
     weights = np.zeros((height, width), dtype=np.float32)
     pad = int(cut)
+    middle = slice(pad, pad + width)
+    far = np.int64(1) << 62
+    keys = np.full(width + 2 * pad, far, dtype=np.int64)
     own = np.zeros(width + 2 * pad, dtype=np.int32)
     near = np.full(width + 2 * pad, _FAR, dtype=np.float32)
     other = np.full(width + 2 * pad, _FAR, dtype=np.float32)
+    # What is found is written to the one row and to the other in turn.
+    nearest, second = np.empty((2, width), np.int64), np.empty((2, width), np.float32)
+    number = np.empty(width, np.int32)
     for row in range(height):
-        own[pad : pad + width] = numbers[0, row]
-        near[pad : pad + width] = squares[0, row]
-        other[pad : pad + width] = squares[1, row]
-        nearest, first = numbers[0, row].copy(), squares[0, row].copy()
+        own[middle], near[middle], other[middle] = numbers[0, row], squares[0, row], squares[1, row]
+        for col in range(width):
+            square = near[pad + col]
+            keys[pad + col] = (np.int64(square) << 32) + own[pad + col] if square < _FAR else far
+        turn = 0
+        nearest[turn] = keys[middle]
         for shift in range(1, pad // 2 + 1):
-            left, right = pad - shift, pad + shift
+            aside = np.int64(shift * shift) << 32
             _nearest(
-                own[left:], own[right:], near[left:], near[right:], np.float32(shift * shift),
-                nearest, first,
-            )  # fmt: skip
-        if first.min() == _FAR:
+                keys[pad - shift :], keys[pad + shift :], aside, nearest[turn], nearest[1 - turn]
+            )
+            turn = 1 - turn
+        first = nearest[turn]
+        if first.min() >= far:
             continue
-        second = np.full(width, _FAR, dtype=np.float32)
+        number[:] = first & 0xFFFFFFFF
+        second[turn] = _FAR
         for shift in range(pad + 1):
             left, right = pad - shift, pad + shift
             _second(
                 own[left:], own[right:], near[left:], near[right:], other[left:], other[right:],
-                np.float32(shift * shift), nearest, second,
+                np.float32(shift * shift), number, second[turn], second[1 - turn],
             )  # fmt: skip
+            turn = 1 - turn
         for col in range(width):
-            if second[col] < _FAR:
-                total = math.sqrt(np.float64(first[col])) + math.sqrt(np.float64(second[col]))
+            if second[turn, col] < _FAR:
+                total = math.sqrt(first[col] >> 32) + math.sqrt(np.float64(second[turn, col]))
                 weights[row, col] = w0 * math.exp(-total * total * steepness)
     return weights
 
 
 @njit(cache=True, nogil=True)
 def _nearest(
-    left: np.ndarray, right: np.ndarray, left_square: np.ndarray, right_square: np.ndarray,
-    aside: np.float32, nearest: np.ndarray, first: np.ndarray,
-) -> None:  # fmt: skip
-    """Compare each pixel's nearest object with those of two columns, ``aside`` squared away."""
-    for col in range(nearest.size):
-        a, b = left_square[col], right_square[col]
-        number = left[col] if a < b else right[col]
-        square = (a if a < b else b) + aside
-        before = first[col]
-        nearest[col] = number if square < before else nearest[col]
-        first[col] = square if square < before else before
+    left: np.ndarray, right: np.ndarray, aside: np.int64, before: np.ndarray, after: np.ndarray
+) -> None:
+    """Compare each pixel's nearest object with those of two columns, ``aside`` away (keys)."""
+    for col in range(before.size):
+        a, b, old = left[col], right[col], before[col]
+        key = (a if a < b else b) + aside
+        after[col] = key if key < old else old
 
 
 @njit(cache=True, nogil=True)
 def _second(
     left: np.ndarray, right: np.ndarray, left_square: np.ndarray, right_square: np.ndarray,
     left_other: np.ndarray, right_other: np.ndarray,
-    aside: np.float32, nearest: np.ndarray, second: np.ndarray,
+    aside: np.float32, number: np.ndarray, before: np.ndarray, after: np.ndarray,
 ) -> None:  # fmt: skip
     """Compare each pixel's second object with what two columns have beside its nearest."""
-    for col in range(nearest.size):
-        number = nearest[col]
-        a = left_other[col] if left[col] == number else left_square[col]
-        b = right_other[col] if right[col] == number else right_square[col]
+    for col in range(number.size):
+        # All is read, whichever counts: reading what a comparison asks for is slow in a vector.
+        a, a_other = left_square[col], left_other[col]
+        b, b_other = right_square[col], right_other[col]
+        a = a_other if left[col] == number[col] else a
+        b = b_other if right[col] == number[col] else b
         square = (a if a < b else b) + aside
-        before = second[col]
-        second[col] = square if square < before else before
+        old = before[col]
+        after[col] = square if square < old else old

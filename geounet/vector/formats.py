@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyproj import CRS
 
 from geounet.errors import OutputError
@@ -162,12 +161,14 @@ def _count_geojson(path: Path, name: str) -> int:
 
 
 def _write_parquet(path: Path, layers: Sequence[PolygonLayer]) -> None:
+    from pyarrow import parquet  # the other formats do without
+
     (layer,) = layers
     corners = ("xmin", "ymin", "xmax", "ymax")
     box = pa.struct([(name, pa.float64()) for name in corners])
     plain = layer.schema()
     schema = plain.append(pa.field("bbox", box)).with_metadata({b"geo": _geo_metadata(layer)})
-    writer = pq.ParquetWriter(
+    writer = parquet.ParquetWriter(
         path,
         schema,
         compression="zstd",
@@ -206,7 +207,9 @@ def _geo_metadata(layer: PolygonLayer) -> bytes:
 
 
 def _count_parquet(path: Path, name: str) -> int:
-    return int(pq.read_metadata(path).num_rows)
+    from pyarrow import parquet
+
+    return int(parquet.read_metadata(path).num_rows)
 
 
 FORMATS: dict[FormatName, Format] = {

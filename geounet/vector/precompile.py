@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
-from unittest.mock import patch
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from geounet.vector.ends import rebuild
 from geounet.vector.grid import make_grid
 from geounet.vector.measure import measure_polygons
 from geounet.vector.outline import Cleaner
+from geounet.vector.polygonize import Polygonizer
 from geounet.vector.polygons import Polygons
 
 BORDERS, REFITS, SQUARES = "borders", "refits", "squares"
@@ -133,6 +133,25 @@ class Precompiler:
         self.close()
 
 
+def load(rules: CleaningRules) -> None:
+    """Have numba, and what it has in its cache for these rules, ready before the first polygon.
+
+    What is not in the cache is left to the helpers and to the first rows.
+    """
+    if is_compiled(rules):
+        polygonizer = Polygonizer(2)
+        polygonizer.push(np.array([[0, 1]], np.uint8), np.zeros((1, 2), np.uint8))
+        polygonizer.finish()
+        _cleaned_sample(rules)
+
+
+def _cleaned_sample(rules: CleaningRules) -> Polygons:
+    classes = {*rules.squared, *rules.smoothed, *list(rules.min_pixels)[:1]}
+    cleaner = rules.cleaner(None)
+    cleaner.push(_sample(sorted(classes)[:3]))
+    return cleaner.finish()
+
+
 def _sample(classes: Collection[int]) -> Polygons:
     """Land with a building and a speck of each class in it, as the polygonizer would yield them."""
     rings = [_box(0, 0, SIDE, SIDE)]
@@ -164,11 +183,10 @@ def _box(left: int, top: int, width: int, height: int) -> np.ndarray:
 
 def _compile_borders(rules: CleaningRules) -> None:
     """Run everything but what makes right angles, which other helpers compile."""
-    classes = {*rules.squared, *rules.smoothed, *list(rules.min_pixels)[:1]}
-    cleaner = rules.cleaner(None)
+    from unittest.mock import patch  # imports asyncio, which nothing but a helper should wait for
+
     with patch.object(outline, "square", _as_they_are), patch.object(outline, "refit", _unchanged):
-        cleaner.push(_sample(sorted(classes)[:3]))
-        polygons = cleaner.finish()
+        polygons = _cleaned_sample(rules)
     polygons = polygons.take(np.arange(len(polygons)))
     transform = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
     polygons.to_wkb(transform)

@@ -21,7 +21,7 @@ from geounet.georef import Georef
 from geounet.legend import LandClass, Legend
 from geounet.vector.columns import numbers
 from geounet.vector.scratch import scratch_folder
-from geounet.vector.wkb import offsets_of
+from geounet.vector.wkb import as_binary, offsets_of
 
 GEOMETRY = "geometry"
 """Name of the geometry column on its way to the files."""
@@ -139,8 +139,7 @@ class PolygonSpool:
             OutputError: the disk is full.
         """
         class_id = np.asarray(batch.class_id)
-        wkb = batch.wkb
-        wkb = wkb.cast(pa.binary()) if isinstance(wkb, pa.Array) else pa.array(wkb, pa.binary())
+        wkb = as_binary(batch.wkb)
         for value in np.unique(class_id):
             item = self._by_id.get(int(value))
             if item is None:

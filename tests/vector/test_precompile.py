@@ -11,7 +11,7 @@ import pytest
 
 import geounet
 from geounet.vector.outline import Cleaner
-from geounet.vector.precompile import CleaningRules, Precompiler, _sample, is_compiled
+from geounet.vector.precompile import CleaningRules, Precompiler, _sample, is_compiled, load
 from tests.vector.masks import outlines, same
 
 COMPLETE = """
@@ -103,6 +103,26 @@ def test_whether_it_is_compiled(tmp_path: Path) -> None:
         assert not idle._helpers
     empty = f"from geounet.vector.precompile import *; print(is_compiled({plain!r}))"
     assert python(empty, NUMBA_CACHE_DIR=str(tmp_path)) == "False"
+
+
+AHEAD = """
+import numpy as np
+from geounet.vector import simplify, sieve, trace
+from geounet.vector.precompile import CleaningRules, load
+load(CleaningRules({1: 4.0}, 2.0))
+kernels = (trace.scan, sieve.repaint, simplify.reduce_borders)
+print(*[len(kernel.signatures) for kernel in kernels])
+"""
+
+
+def test_what_is_compiled_is_loaded_ahead_and_nothing_else(tmp_path: Path) -> None:
+    rules = CleaningRules({1: 4.0}, 2.0)
+    cleaner = rules.cleaner(tmp_path)
+    cleaner.push(outlines(np.kron(np.eye(4), np.ones((3, 3))).astype(np.uint8)))
+    cleaner.finish()
+    load(rules)
+    assert python(AHEAD) == "1 1 1"
+    assert python(AHEAD, NUMBA_CACHE_DIR=str(tmp_path / "empty")) == "0 0 0"
 
 
 SMALL = """

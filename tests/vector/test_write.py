@@ -21,7 +21,7 @@ from geounet.legend import LandClass, Legend
 from geounet.vector import formats as formats_module
 from geounet.vector.measure import measure, orientation, rectangularity
 from geounet.vector.spool import PolygonBatch, PolygonSpool
-from geounet.vector.wkb import bounds_of, encode
+from geounet.vector.wkb import as_binary, bounds_of, encode
 from geounet.vector.write import check_formats, output_paths, write_polygons
 
 LEGEND = Legend(
@@ -286,6 +286,19 @@ def test_mixed_classes_keep_their_order(spool):
     assert shapely.equals(found, polygons(50)[::5]).all()
     assert list(spool.batches("land")) == []
     assert [b.num_rows for b in spool.batches("building")] == [b.num_rows for b in batches]
+
+
+def test_binary_of_any_form_is_one():
+    values = [b"one", b"", b"three", b"four"]
+    wanted = pa.array(values, pa.binary())
+    for given in (wanted, pa.array(values, pa.large_binary()), np.array(values, object)):
+        assert as_binary(given).equals(wanted)
+        assert as_binary(given[1:3]).equals(wanted[1:3])
+    where, untouched = np.array([0, 2**31], np.int64), np.zeros(2**31, np.uint8)
+    buffers = [None, pa.py_buffer(where), pa.py_buffer(untouched)]
+    giant = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, buffers)
+    with pytest.raises(ValueError, match="2147483648 bytes"):
+        as_binary(giant)
 
 
 def test_bounds_are_read_in_place():
