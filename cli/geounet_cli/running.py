@@ -80,7 +80,7 @@ Precision = Annotated[
 Library = Annotated[
     str,
     typer.Option(
-        metavar="auto|torch|onnx|openvino",
+        metavar="auto|torch|torch-compile|onnx|openvino",
         rich_help_panel=RUN,
         help="Library that computes the network; auto: the fastest installed.",
     ),

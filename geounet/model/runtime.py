@@ -14,11 +14,15 @@ from geounet.model.bundle import ModelBundle
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 """Arithmetic of the forward pass; ``auto`` takes the fastest the device computes natively."""
-Engine = Literal["auto", "torch", "onnx", "openvino"]
-"""Library that computes the network; ``auto`` takes the fastest installed for the device."""
-_PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+Engine = Literal["auto", "torch", "torch-compile", "onnx", "openvino"]
+"""Library that computes the network; ``auto`` takes the fastest installed for the device.
+``torch-compile`` is torch after a minute or more of ``torch.compile`` for each size of patches."""
+_PACKAGES = {
+    "torch": "torch", "torch-compile": "torch", "onnx": "onnxruntime", "openvino": "openvino",
+}  # fmt: skip
 _PRECISIONS = {
     "torch": get_args(Precision)[1:],
+    "torch-compile": get_args(Precision)[1:],
     "onnx": ("float32",),
     "openvino": ("float32", "bfloat16"),
 }
@@ -81,7 +85,7 @@ def resolve_hardware(
             f"runtime {chosen!r} is not installed; pip install 'geounet[{chosen}]', or --runtime"
             " auto"
         )
-    if chosen != "torch" and device != "cpu":
+    if chosen in ("onnx", "openvino") and device != "cpu":
         raise ConfigError(
             f"runtime {chosen!r} runs on the CPU alone; use --device cpu or --runtime torch"
         )
@@ -178,7 +182,7 @@ def runtime_for(bundle: ModelBundle, hardware: Hardware) -> Runtime:
 
 
 def _build(bundle: ModelBundle, hardware: Hardware) -> Runtime:
-    if hardware.engine != "torch":
+    if hardware.engine in ("onnx", "openvino"):
         from geounet.model.graph_runtime import OnnxRuntime, OpenvinoRuntime
 
         try:
@@ -188,7 +192,9 @@ def _build(bundle: ModelBundle, hardware: Hardware) -> Runtime:
         except ModelError:
             if not hardware.fallback:
                 raise
-    from geounet.model.convert import loaded_network
+    from geounet.model.convert import built_network, loaded_network
     from geounet.model.torch_runtime import TorchRuntime
 
+    if hardware.engine == "torch-compile":  # which does not take a traced network
+        return TorchRuntime(built_network(bundle), hardware)
     return TorchRuntime(loaded_network(bundle), hardware)

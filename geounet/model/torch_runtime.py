@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 # Large buffers on huge pages: the kernel would otherwise hand out activations in pages of 4 KiB,
@@ -28,16 +29,20 @@ class TorchRuntime:
         self._hardware = hardware
         self._lock = threading.Lock()
         self._dtype = torch.float64 if hardware.precision == "float64" else torch.float32
-        self._network = (
+        self._network: Callable[[torch.Tensor], torch.Tensor] = (
             network.eval().to(hardware.device, self._dtype).to(memory_format=torch.channels_last)
         )
+        if hardware.engine == "torch-compile":
+            # Sizes are few, and code for any size takes longer to make and to run.
+            self._network = torch.compile(self._network, dynamic=False)
         self._largest: int | None = None
 
     def predict(self, patches: np.ndarray) -> np.ndarray:
         """See :meth:`Runtime.predict`. Halves the batch and goes on where the memory runs out.
 
         Raises:
-            GeounetError: even a single patch does not fit into the device's memory.
+            GeounetError: even a single patch does not fit into the device's memory, or
+                ``torch.compile`` failed.
         """
         with self._lock:
             done: list[np.ndarray] = []
@@ -48,9 +53,15 @@ class TorchRuntime:
                     done.append(self._forward(patches[position : position + count]))
                     position += count
                 except (torch.OutOfMemoryError, RuntimeError) as error:
-                    if not is_out_of_memory(error):
+                    if is_out_of_memory(error):
+                        self._shrink(count, patches.shape)
+                    elif self._hardware.engine == "torch-compile":
+                        reason = str(error).strip().partition("\n")[0]
+                        raise GeounetError(
+                            f"torch.compile failed ({reason}); use --runtime torch"
+                        ) from error
+                    else:
                         raise
-                    self._shrink(count, patches.shape)
         return done[0] if len(done) == 1 else np.concatenate(done)
 
     def _shrink(self, count: int, shape: tuple[int, ...]) -> None:

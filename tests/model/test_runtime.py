@@ -1,5 +1,10 @@
 """Running networks: precision, device names, and what happens when the memory runs out."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +83,37 @@ def test_probabilities_sum_to_one_in_every_precision() -> None:
         assert result.shape == (2, 3, 16, 16)
         assert result.dtype == np.float32
         np.testing.assert_allclose(result.sum(axis=1), 1, atol=1e-5)
+
+
+def test_compiled_by_torch_it_is_the_same_network() -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    compiled = TorchRuntime(Plain(), Hardware("cpu", "float32", "torch-compile"))
+    assert isinstance(compiled._network, torch._dynamo.OptimizedModule)
+    plain = TorchRuntime(Plain(), Hardware("cpu", "float32"))
+    np.testing.assert_allclose(compiled.predict(patches(2)), plain.predict(patches(2)), atol=1e-5)
+
+
+def test_torch_cannot_compile_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PATH", "CXX"):
+        monkeypatch.setenv(name, "/nowhere")
+    code = """
+import torch
+from geounet.errors import GeounetError
+from geounet.model.runtime import Hardware
+from geounet.model.torch_runtime import TorchRuntime
+from tests.helpers import Plain
+from tests.model.test_runtime import patches
+try:
+    TorchRuntime(Plain(), Hardware("cpu", "float32", "torch-compile")).predict(patches(1))
+except GeounetError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert "C++ compiler" in done.stdout, done.stderr
+    assert done.stdout.strip().endswith("use --runtime torch")
 
 
 def test_hardware_names() -> None:
