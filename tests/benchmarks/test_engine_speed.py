@@ -29,11 +29,8 @@ from tests.benchmarks.test_memory import write_large
 from tests.helpers import brightness_model, spec_for
 
 TURNS = 3
-DEEP_LIMIT = 1.4
-"""The aim is 1.25."""
-
-CHEAP_LIMIT = 1.7
-"""The aim is 1.5. It was met (1.33) while writing alone took more than twice as long."""
+DEEP_LIMIT = 1.25
+CHEAP_LIMIT = 1.5
 STAND_IN_CASES = [(256, 5000, 1.1), (512, 10_000, 1.1)]
 """Patch side, scene side, limit."""
 FOUR = Legend(tuple(LandClass(i, name, (i, i, i)) for i, name in enumerate("abcd")))
@@ -105,7 +102,7 @@ def test_a_deep_network_is_all_that_one_waits_for(tmp_path: Path) -> None:
     seen = sum(tile.patch.intersection(Window(0, 0, 4096, 4096)).pixels for tile in plan.grid)
     record(
         f"U-Net ResNet-18, 4096 x 4096 px, {hardware.engine} {hardware.precision}: whole run over"
-        f" pure forward, aim 1.25 ({seen / 4096**2:.2f} times the pixels are computed)",
+        f" pure forward ({seen / 4096**2:.2f} times the pixels are computed)",
         ratio, DEEP_LIMIT,
     )  # fmt: skip
     assert ratio <= DEEP_LIMIT
@@ -147,7 +144,7 @@ def test_a_cheap_network_costs_no_more_than_its_parts(tmp_path: Path) -> None:
     ratio = whole / sum(parts)
     record(
         "One convolution, 20000 x 20000 px: whole run over the sum of reading, forward and"
-        f" writing alone, aim 1.5 ({', '.join(f'{part:.1f} s' for part in parts)})",
+        f" writing alone ({', '.join(f'{part:.1f} s' for part in parts)})",
         ratio, CHEAP_LIMIT,
     )  # fmt: skip
     assert ratio <= CHEAP_LIMIT
@@ -176,10 +173,10 @@ class StandIn:
 def test_an_accelerator_hardly_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int, pixels: int, limit: float
 ) -> None:
-    """One patch after another at 20 ms, against the whole run."""
+    """Batches of four patches at 20 ms a patch, one after the other, against the whole run."""
     bundle = load_bundle(str(brightness_model(tmp_path / "m.safetensors")))
     scene = write_large(tmp_path / "s.tif", pixels)
-    options = SegmentOptions(device="cpu", tile_size=side)
+    options = SegmentOptions(device="cpu", tile_size=side, batch=4)  # a GPU takes up to 16
     monkeypatch.setattr(runtimes, "_build", lambda *_: StandIn())
     runtimes._runtimes.clear()
     whole = []
@@ -190,8 +187,8 @@ def test_an_accelerator_hardly_waits(
     runtimes._runtimes.clear()
     ratio = median(whole) / (0.02 * len(plan.grid))
     record(
-        f"Stand-in network, patches of {side} px: whole run over {len(plan.grid)}"
-        " patches x 20 ms",
+        f"Stand-in network, batches of {plan.batch} patches of {side} px: whole run over"
+        f" {len(plan.grid)} patches x 20 ms",
         ratio, limit,
     )  # fmt: skip
     assert ratio <= limit

@@ -1,4 +1,4 @@
-"""Peak memory of the whole job with torch: a scene of 400 megapixels against one of 17."""
+"""Peak memory of the whole job: a large scene against a small one."""
 
 import subprocess
 import sys
@@ -9,6 +9,8 @@ import pytest
 import rasterio
 from scipy import ndimage
 
+from geounet.model.runtime import resolve_hardware
+from tests.benchmarks.table import record
 from tests.helpers import NORTH_UP, brightness_model, painted
 
 MEASURE = """
@@ -44,11 +46,11 @@ def write_large(path: Path, size: int) -> Path:
     return path
 
 
-def peak_mb(scene: Path, model: Path, *words: str) -> int:
+def peak_mb(scene: Path, model: Path, runtime: str, *words: str) -> int:
     """Peak resident memory of one run of the command, in MB."""
     command = [
         sys.executable, "-m", "geounet_cli.app", "segment", str(scene), "-m", str(model), "-q",
-        "--overwrite", "--tile-size", "1024", "--runtime", "torch", *words,
+        "--overwrite", "--tile-size", "1024", "--runtime", runtime, *words,
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True
@@ -59,9 +61,29 @@ def peak_mb(scene: Path, model: Path, *words: str) -> int:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("case", CASES)
 def test_memory_does_not_follow_the_scene(tmp_path: Path, case: str) -> None:
+    """With torch, 400 megapixels against 17."""
     words, limit = CASES[case]
     model = brightness_model(tmp_path / "m.safetensors")
-    small = peak_mb(write_large(tmp_path / "small.tif", 4096), model, *words)
-    large = peak_mb(write_large(tmp_path / "large.tif", 20_000), model, *words)
+    small = peak_mb(write_large(tmp_path / "small.tif", 4096), model, "torch", *words)
+    large = peak_mb(write_large(tmp_path / "large.tif", 20_000), model, "torch", *words)
     print(f"\n{case}: 4096 px {small} MB, 20000 px {large} MB")
     assert large - small <= limit
+
+
+@pytest.mark.timeout(3600)
+def test_a_mask_takes_no_more_memory_from_four_times_the_pixels(tmp_path: Path) -> None:
+    """With the runtime that is chosen by itself, 1600 megapixels against 400."""
+    model = brightness_model(tmp_path / "m.safetensors")
+    peaks = []
+    for side in (1000, 20_000, 40_000):
+        scene = write_large(tmp_path / "s.tif", side)
+        peaks.append(peak_mb(scene, model, "auto", "--no-polygons"))
+    _, small, large = peaks  # the first run converts the model, by way of torch
+    engine = resolve_hardware("cpu").engine
+    record(
+        f"One convolution, {engine}: peak memory of the mask of 40000 x 40000 px over that of"
+        f" 20000 x 20000 px ({large} MB, {small} MB)",
+        large / small, 1.1,
+    )  # fmt: skip
+    assert small <= 700
+    assert large <= 1.1 * small
