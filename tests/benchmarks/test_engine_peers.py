@@ -133,8 +133,8 @@ def test_faster_and_truer_than_the_peers(tmp_path: Path) -> None:
         record(
             f"geounet beside {name}, U-Net ResNet-18, 4096 x 4096 px: whole process over"
             f" whole process ({seconds['geounet']:.1f} s, {seconds[name]:.1f} s; pixels unlike"
-            f" whole-scene inference {changed['geounet']:.4%}, in float32 {precise:.4%}; of the peer"
-            f" {changed[name]:.4%})",
+            f" whole-scene inference {changed['geounet']:.4%}, in float32 {precise:.4%}; of the"
+            f" peer {changed[name]:.4%})",
             ratio, round(1 / least, 2),
         )  # fmt: skip
         assert ratio <= 1 / least
