@@ -53,14 +53,14 @@ def seconds(code: str, cache: Path, *words: str) -> tuple[float, str]:
 
 
 @pytest.mark.parametrize(
-    ("title", "names"),
+    ("title", "names", "limit"),
     [
-        ("plain classes", ()),
-        ("squared buildings and smooth water", ("--name", "1=building", "--name", "2=water")),
+        ("plain classes", (), 10),
+        ("squared buildings and smooth water", ("--name", "1=building", "--name", "2=water"), 20),
     ],
 )
 def test_first_call_and_others(
-    mask: Path, tmp_path: Path, title: str, names: tuple[str, ...]
+    mask: Path, tmp_path: Path, title: str, names: tuple[str, ...], limit: float
 ) -> None:
     words = ("vectorize", str(mask), "-o", str(tmp_path / "out"), "--overwrite", *names)
     seconds(BYTECODE, tmp_path)
@@ -77,7 +77,7 @@ def test_first_call_and_others(
         f"Small mask, {title}, first run on a machine: whole run over later ones, aim 5.3"
         f" ({cold:.1f} s, {usual:.1f} s)",
         cold / usual,
-        10,
+        limit,
     )
     record(
         f"Small mask, {title}, later runs: whole run over importing its libraries"
@@ -85,5 +85,5 @@ def test_first_call_and_others(
         usual / least,
         5,
     )
-    assert cold < 10 * usual
+    assert cold < limit * usual
     assert usual < 5 * least
