@@ -56,31 +56,38 @@ class LevelWriter:
             self.coarser = LevelWriter(half, encode, reduce, spool)
         self._encode, self._reduce, self._spool = encode, reduce, spool
         self._pool = ThreadPoolExecutor(1)  # its thread starts with the first rows
-        self._pending: list[np.ndarray] = []
+        self._strip: np.ndarray | None = None
         self.pending_rows = 0
         """Rows that wait for a block to be complete."""
 
     def write(self, rows: np.ndarray) -> None:
-        """Append ``(bands, n, width)`` rows; any n."""
-        self._pending.append(rows)
-        self.pending_rows += rows.shape[1]
-        at_end = self.row + self.pending_rows == self.shape[0]
-        full = self.pending_rows if at_end else self.pending_rows // BLOCK * BLOCK
-        if not full:
-            return
-        whole = np.concatenate(self._pending, axis=1) if len(self._pending) > 1 else rows
-        strips = [whole[:, row : min(row + BLOCK, full)] for row in range(0, full, BLOCK)]
-        # The next strip is compressed while this one is halved.
-        encoded = self._pool.map(self._encode, strips)
-        for strip in strips:
-            if self.coarser:
-                self.coarser.write(self._reduce(strip))
-            for block in next(encoded):
-                self.blocks.append((self._spool.tell(), len(block)))
-                self._spool.write(block)
-        self.row += full
-        self.pending_rows = whole.shape[1] - full
-        self._pending = [whole[:, full:].copy()] if self.pending_rows else []
+        """Append ``(bands, n, width)`` rows; any n, but no more than the raster has."""
+        assert self.row + self.pending_rows + rows.shape[1] <= self.shape[0]
+        taken = 0
+        while taken < rows.shape[1]:
+            strip_rows = min(BLOCK, self.shape[0] - self.row)
+            part = rows[:, taken : taken + strip_rows - self.pending_rows]
+            taken += part.shape[1]
+            if part.shape[1] == strip_rows:  # nothing waits, nothing has to
+                self._write_strip(part)
+                continue
+            if self._strip is None:
+                self._strip = np.empty((len(rows), BLOCK, self.shape[1]), rows.dtype)
+            self._strip[:, self.pending_rows : self.pending_rows + part.shape[1]] = part
+            self.pending_rows += part.shape[1]
+            if self.pending_rows == strip_rows:
+                self.pending_rows = 0
+                self._write_strip(self._strip[:, :strip_rows])
+
+    def _write_strip(self, strip: np.ndarray) -> None:
+        """Put a row of blocks into the spool: it is compressed while it is halved."""
+        encoded = self._pool.submit(self._encode, strip)
+        if self.coarser:
+            self.coarser.write(self._reduce(strip))
+        for block in encoded.result():
+            self.blocks.append((self._spool.tell(), len(block)))
+            self._spool.write(block)
+        self.row += strip.shape[1]
 
     def levels(self) -> "list[LevelWriter]":
         """Itself and the coarser ones."""

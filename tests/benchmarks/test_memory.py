@@ -18,6 +18,7 @@ import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 """
+TILES = ("--tile-size", "1024")
 RAW = ("-f", "parquet", "--simplify", "0", "--min-area", "0", "--no-square")
 CASES = {
     "mask": (("--no-polygons",), 300),
@@ -50,7 +51,7 @@ def peak_mb(scene: Path, model: Path, runtime: str, *words: str) -> int:
     """Peak resident memory of one run of the command, in MB."""
     command = [
         sys.executable, "-m", "geounet_cli.app", "segment", str(scene), "-m", str(model), "-q",
-        "--overwrite", "--tile-size", "1024", "--runtime", runtime, *words,
+        "--overwrite", "--runtime", runtime, *words,
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True
@@ -64,8 +65,8 @@ def test_memory_does_not_follow_the_scene(tmp_path: Path, case: str) -> None:
     """With torch, 400 megapixels against 17."""
     words, limit = CASES[case]
     model = brightness_model(tmp_path / "m.safetensors")
-    small = peak_mb(write_large(tmp_path / "small.tif", 4096), model, "torch", *words)
-    large = peak_mb(write_large(tmp_path / "large.tif", 20_000), model, "torch", *words)
+    small = peak_mb(write_large(tmp_path / "small.tif", 4096), model, "torch", *TILES, *words)
+    large = peak_mb(write_large(tmp_path / "large.tif", 20_000), model, "torch", *TILES, *words)
     print(f"\n{case}: 4096 px {small} MB, 20000 px {large} MB")
     assert large - small <= limit
 
