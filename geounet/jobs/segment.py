@@ -34,6 +34,7 @@ from geounet.jobs.outputs import (
 from geounet.jobs.plan import SegmentOptions, hardware_for, make_plan
 from geounet.jobs.predict import Layers, Work, predict_batch
 from geounet.jobs.report import COMPILING, Listener, Report, reported
+from geounet.memory import release
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Hardware
 from geounet.raster.handles import close_handles
@@ -146,6 +147,7 @@ def segment_scene(
             if maker and layers.confidence is not None:
                 maker.push(layers.mask, layers.confidence)
         files.close()  # nothing more is read, and the block cache goes with them
+        release()  # before the mask is read back, in room of its own
         writer.finish()
         if shares:
             shares.finish()

@@ -176,13 +176,15 @@ class CogWriter:
 
     def _stored_checksums(self) -> list[int]:
         checksums = [0] * self._layout.count
+        strip = np.empty((len(checksums), BLOCK, self._shape[1]), self._layout.dtype)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(self._cog_path, driver="GTiff", num_threads="ALL_CPUS") as dataset:
                 for row in range(0, self._shape[0], BLOCK):
                     height = min(BLOCK, self._shape[0] - row)
                     where = RasterioWindow(0, row, self._shape[1], height)
-                    for band, values in enumerate(dataset.read(window=where)):
+                    dataset.read(window=where, out=strip[:, :height])
+                    for band, values in enumerate(strip[:, :height]):
                         checksums[band] = zlib.crc32(values, checksums[band])
         return checksums
 
