@@ -38,7 +38,7 @@ from geounet.tiles import TileGrid, Window
 
 BASE_BYTES = 600 << 20
 """Resident memory of the interpreter, torch and the geospatial libraries, as measured."""
-MAX_CACHE = 160 << 20
+MAX_CACHE = 96 << 20
 """Largest block cache in bytes: memory must not follow the width of a scene."""
 MAX_SCALE = 16.0
 """Scenes are not enlarged or reduced by more than this."""

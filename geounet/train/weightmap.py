@@ -56,7 +56,9 @@ def connected_instances(labels: np.ndarray, sets: tuple[int, ...]) -> np.ndarray
     found = 0
     for value in sets:
         regions, count = ndimage.label(labels == value)
-        instances += np.where(regions > 0, regions + np.int32(found), np.int32(0))
+        if found:
+            regions[regions > 0] += found
+        instances += regions
         found += count
     return instances
 
@@ -144,7 +146,7 @@ def _rows(
     other = np.full(width + 2 * pad, _FAR, dtype=np.float32)
     # What is found is written to the one row and to the other in turn.
     nearest, second = np.empty((2, width), np.int64), np.empty((2, width), np.float32)
-    number = np.empty(width, np.int32)
+    number, total = np.empty(width, np.int32), np.empty(width, np.float64)
     for row in range(height):
         own[middle], near[middle], other[middle] = numbers[0, row], squares[0, row], squares[1, row]
         for col in range(width):
@@ -171,9 +173,12 @@ def _rows(
             )  # fmt: skip
             turn = 1 - turn
         for col in range(width):
-            if second[turn, col] < _FAR:
-                total = math.sqrt(first[col] >> 32) + math.sqrt(np.float64(second[turn, col]))
-                weights[row, col] = w0 * math.exp(-total * total * steepness)
+            total[col] = np.sqrt(np.float64(first[col] >> 32)) + np.sqrt(
+                np.float64(second[turn, col])
+            )
+        for col in range(width):
+            if total[col] <= cut:
+                weights[row, col] = w0 * math.exp(-total[col] * total[col] * steepness)
     return weights
 
 
