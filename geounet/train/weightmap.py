@@ -24,7 +24,7 @@ def boundary_weights(instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0
     """The weight map's second term.
 
     Args:
-        instances: integers ``(h, w)``: 0 where there is no object, else the object's number.
+        instances: integers ``(h, w)``: 0 where there is no object, else its number, > 0.
         w0: weight between objects that touch, > 0.
         sigma: fall of the weight with the sum of the distances, in pixels, > 0.
 
@@ -173,9 +173,8 @@ def _rows(
             )  # fmt: skip
             turn = 1 - turn
         for col in range(width):
-            total[col] = np.sqrt(np.float64(first[col] >> 32)) + np.sqrt(
-                np.float64(second[turn, col])
-            )
+            one, two = np.float64(first[col] >> 32), np.float64(second[turn, col])
+            total[col] = math.sqrt(one) + math.sqrt(two)
         for col in range(width):
             if total[col] <= cut:
                 weights[row, col] = w0 * math.exp(-total[col] * total[col] * steepness)
