@@ -59,7 +59,7 @@ def _mask_rows(
     plan = make_plan(scene, spec, chosen)
     work = Work(plan, bundle, decision_for(spec.legend, thresholds=spec.thresholds))
     runtime = runtime_for(bundle, plan.hardware)
-    assembler = RowAssembler(plan.region, plan.grid.shape[1])
+    assembler = RowAssembler(plan.grid.shape[1])
     for batch in plan.batches():
         for piece in segment_tiles(work, batch, runtime):
             for layers in assembler.add(piece):

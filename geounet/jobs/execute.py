@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
 from geounet.errors import ConfigError, GeounetError
@@ -27,6 +28,8 @@ _LOSSES = 3
 """How often all workers may be lost at once."""
 _RETURN = 60
 """Seconds until lost workers are given up: their processes start anew, on a busy machine slowly."""
+_BRIEF = {"distributed.admin.low-level-log-length": 100}
+"""Of a thousand entries each, Dask's own logs of every task take 10 MB in a large scene."""
 _DEADLY = (
     "worker after worker died at the same tiles, probably out of memory; use a smaller --tile-size"
     " or --memory, or larger workers"
@@ -68,6 +71,7 @@ def dask_client(address: str | None = None, workers: int | None = None) -> Itera
             yield client
         return
     with (
+        dask.config.set(_BRIEF),
         LocalCluster(
             n_workers=1,
             threads_per_worker=workers or _threads(),

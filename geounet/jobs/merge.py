@@ -1,7 +1,6 @@
 """Assemble what tiles give into complete rows of the scene, from top to bottom."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +9,8 @@ from geounet.jobs.predict import Layers, Piece, Share, Work
 from geounet.tiles import Window
 
 _CHUNK_BYTES = 32 << 20
+_ROWS = 256
+# Rows that are put together at once; a multiple of the rows that are traced at once.
 
 
 class Assembler(Protocol):
@@ -20,53 +21,46 @@ class Assembler(Protocol):
         ...
 
 
-@dataclass
-class _Band:
-    """A row of tiles in the making; the arrays appear with the first piece that has pixels."""
-
-    missing: int
-    strip: Layers | None = None
-
-
 class RowAssembler:
-    """Holds the rows of tiles that are begun and not yet complete; takes pieces in any order.
+    """Holds the pieces of rows of tiles that are begun and not yet complete; takes them in any
+    order.
 
     Work is handed out in row-major order with a bounded number in flight, so only a few rows of
-    tiles are open at a time whatever the size of the scene.
+    tiles are open at a time whatever the size of the scene. Pieces are put side by side some rows
+    at a time: whole rows of tiles of a wide scene would be held twice.
     """
 
-    def __init__(self, region: Window, tile_cols: int) -> None:
-        """Rows of the scene's ``region``, made of ``tile_cols`` tiles each."""
-        self._region = region
+    def __init__(self, tile_cols: int) -> None:
+        """Rows of tiles are made of ``tile_cols`` of them."""
         self._tile_cols = tile_cols
-        self._open: dict[int, _Band] = {}
+        self._open: dict[int, list[Piece]] = {}
         self._next = 0
 
     def add(self, part: Piece) -> Iterator[Layers]:
-        """Take a piece; yield each row of tiles that is now complete and next in order."""
-        number = part.index // self._tile_cols
-        band = self._open.setdefault(number, _Band(self._tile_cols))
-        band.missing -= 1
-        if part.window is not None:
-            if band.strip is None:
-                band.strip = _widened(part.layers, self._region.width)
-            left = part.window.col - self._region.col
-            for rows, own in zip(band.strip, part.layers, strict=True):
-                if rows is not None and own is not None:
-                    rows[..., left : left + part.window.width] = own
-        while self._next in self._open and not self._open[self._next].missing:
-            done = self._open.pop(self._next)
+        """Take a piece; yield the rows of tiles that are now complete and next in order."""
+        self._open.setdefault(part.index // self._tile_cols, []).append(part)
+        while len(self._open.get(self._next, ())) == self._tile_cols:
+            pieces = self._open.pop(self._next)
             self._next += 1
-            if done.strip is not None:
-                yield done.strip
+            yield from _side_by_side(pieces)
 
 
-def _widened(layers: Layers, width: int) -> Layers:
-    """Empty layers of as many rows and ``width`` columns."""
-    empty = [
-        None if item is None else np.empty((*item.shape[:-1], width), item.dtype) for item in layers
-    ]
-    return Layers(*empty)  # type: ignore[arg-type]
+def _side_by_side(pieces: list[Piece]) -> Iterator[Layers]:
+    """The rows of a complete row of tiles, some at a time."""
+    owned = [(piece.window, piece.layers) for piece in pieces if piece.window is not None]
+    if not owned:
+        return
+    owned.sort(key=lambda item: item[0].col)
+    for top in range(0, owned[0][0].height, _ROWS):
+        rows = slice(top, top + _ROWS)
+        alike = zip(*(layers for _, layers in owned), strict=True)
+        yield Layers(*(_joined(parts, rows) for parts in alike))  # type: ignore[arg-type]
+
+
+def _joined(parts: tuple[np.ndarray | None, ...], rows: slice) -> np.ndarray | None:
+    """Some rows of one layer of neighbouring pieces, or None where it is not asked for."""
+    present = [part[..., rows, :] for part in parts if part is not None]
+    return np.concatenate(present, axis=-1) if present else None
 
 
 class BlendAssembler:
@@ -141,4 +135,4 @@ def assembler_for(work: Work) -> Assembler:
     """The assembler for what the workers give."""
     if work.plan.merge == "blend":
         return BlendAssembler(work)
-    return RowAssembler(work.plan.region, work.plan.grid.shape[1])
+    return RowAssembler(work.plan.grid.shape[1])

@@ -4,6 +4,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -93,9 +94,11 @@ class CogWriter:
         except (RasterioError, OSError) as error:
             self.__exit__()
             raise _failed(path, error) from error
+        # One for all levels: GDAL's threads compress a row of blocks of one at a time.
+        self._pool = ThreadPoolExecutor(1)
         self._level = LevelWriter(
             self._shape,
-            lambda rows: compressed(rows, self._creation),
+            lambda rows: self._pool.submit(compressed, rows, self._creation),
             lambda rows: layout.halve(rows, layout.nodata),
             self._blocks,
         )
@@ -194,6 +197,8 @@ class CogWriter:
     def __exit__(self, *error: object) -> None:
         if hasattr(self, "_blocks"):
             self._blocks.close()
+        if hasattr(self, "_pool"):
+            self._pool.shutdown()
         self._blocks_path.unlink(missing_ok=True)
         self._cog_path.unlink(missing_ok=True)
         self._aux_path.unlink(missing_ok=True)

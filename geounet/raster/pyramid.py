@@ -6,7 +6,7 @@ the blocks.
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +18,8 @@ from geounet.raster.tiff import Block, read_blocks
 
 BLOCK = 512
 """Side of the blocks in pixels."""
+_HALVED = 64
+# Rows that are halved at once, an even number: halves of more would take memory and save no time.
 _ANY_PLACE = Affine.scale(2)
 # Of the files that blocks are taken from only the blocks stay, and rasterio warns of files that lie
 # nowhere. Silencing it is no way out, as Python's filters belong to all threads at once.
@@ -33,7 +35,7 @@ class LevelWriter:
     def __init__(
         self,
         shape: tuple[int, int],
-        encode: Callable[[np.ndarray], list[memoryview]],
+        encode: Callable[[np.ndarray], Future[list[memoryview]]],
         reduce: Callable[[np.ndarray], np.ndarray],
         spool: BinaryIO,
     ) -> None:
@@ -41,7 +43,7 @@ class LevelWriter:
 
         Args:
             shape: rows and columns.
-            encode: ``(bands, n, width)`` of at most a block's rows to compressed blocks.
+            encode: begins to compress ``(bands, n, width)`` of at most a block's rows.
             reduce: rows to those of the next level.
             spool: where compressed blocks are put; all levels share it.
         """
@@ -55,7 +57,6 @@ class LevelWriter:
             half = -(-shape[0] // 2), -(-shape[1] // 2)
             self.coarser = LevelWriter(half, encode, reduce, spool)
         self._encode, self._reduce, self._spool = encode, reduce, spool
-        self._pool = ThreadPoolExecutor(1)  # its thread starts with the first rows
         self._strip: np.ndarray | None = None
         self.pending_rows = 0
         """Rows that wait for a block to be complete."""
@@ -81,9 +82,10 @@ class LevelWriter:
 
     def _write_strip(self, strip: np.ndarray) -> None:
         """Put a row of blocks into the spool: it is compressed while it is halved."""
-        encoded = self._pool.submit(self._encode, strip)
+        encoded = self._encode(strip)
         if self.coarser:
-            self.coarser.write(self._reduce(strip))
+            for row in range(0, strip.shape[1], _HALVED):
+                self.coarser.write(self._reduce(strip[:, row : row + _HALVED]))
         for block in encoded.result():
             self.blocks.append((self._spool.tell(), len(block)))
             self._spool.write(block)

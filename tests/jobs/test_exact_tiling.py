@@ -31,7 +31,7 @@ def tiled(plan: Plan, bundle: ModelBundle, order: np.random.Generator | None = N
     batches = plan.batches()
     if order is not None:
         batches = [batches[i] for i in order.permutation(len(batches))]
-    assembler = RowAssembler(plan.region, plan.grid.shape[1])
+    assembler = RowAssembler(plan.grid.shape[1])
     rows = [
         strip.mask
         for batch in batches

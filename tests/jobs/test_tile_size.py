@@ -76,7 +76,7 @@ def test_tile_size_does_not_show(
         assert plan.promise == "identical to whole-scene inference"
         fields.clear()
         work = Recorded(plan, bundle, decision_for(bundle.spec.legend), confident=False)
-        assembler = RowAssembler(plan.region, plan.grid.shape[1])
+        assembler = RowAssembler(plan.grid.shape[1])
         runtime = runtime_for(bundle, plan.hardware)
         rows = [
             layers.mask
