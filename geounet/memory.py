@@ -34,6 +34,23 @@ def release() -> None:
             trim(0)
 
 
+class Releaser:
+    """Calls :func:`release` once in so many pixels: what is freed is soon asked for again, page by
+    page, but in the holes between the arrays that stay more and more is lost.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        """Release once in ``pixels``."""
+        self._every, self._since = pixels, 0
+
+    def passed(self, pixels: int) -> None:
+        """So many more are done."""
+        self._since += pixels
+        if self._since >= self._every:
+            release()
+            self._since = 0
+
+
 def keep_freed() -> None:
     """Let glibc keep freed arrays for the next ones instead of giving them to the kernel.
 

@@ -9,8 +9,8 @@ from geounet.jobs.predict import Layers, Piece, Share, Work
 from geounet.tiles import Window
 
 _CHUNK_BYTES = 32 << 20
-_ROWS = 256
-# Rows that are put together at once; a multiple of the rows that are traced at once.
+_ROWS = 128
+# Rows that are put together at once.
 
 
 class Assembler(Protocol):

@@ -43,8 +43,9 @@ MAX_CACHE = 96 << 20
 MAX_SCALE = 16.0
 """Scenes are not enlarged or reduced by more than this."""
 _BATCH = 16
-_TASK_PIXELS = 1 << 20
-# Pixels of patches that are worth a task: Dask takes some milliseconds for each.
+_TASK_PIXELS = {"crop": 4 << 20, "blend": 1 << 20}
+# Pixels of patches that are worth a task: Dask takes some milliseconds for each. What is to be
+# blended is held until the task is done.
 _FEWEST_TASKS = 64
 # Batches are not put together into fewer tasks than these, which workers can share evenly.
 _WEIGHT = {"float64": 2.0, "float32": 1.0, "bfloat16": 0.6, "float16": 0.6}
@@ -171,11 +172,12 @@ class Plan:
 
     def batches(self) -> list[tuple[int, ...]]:
         """Tile indices of each task, neighbours together, in the order of the rows: a batch, or
-        several where patches are small.
+        several where there are many tasks.
         """
         count = len(self.grid)
         rows, cols = self.grid.patch_shape
-        together = min(_TASK_PIXELS // (rows * cols), count // _FEWEST_TASKS) // self.batch
+        worthwhile = _TASK_PIXELS[self.merge] // (rows * cols)
+        together = min(worthwhile, count // _FEWEST_TASKS) // self.batch
         step = self.batch * max(1, together)
         return [tuple(range(start, min(start + step, count))) for start in range(0, count, step)]
 

@@ -10,7 +10,7 @@ import numpy as np
 from geounet.georef import Georef
 from geounet.jobs.options import ClassSummary, PolygonOptions
 from geounet.legend import NODATA_ID
-from geounet.memory import release
+from geounet.memory import Releaser, release
 from geounet.vector.measure import PORTION, measure_polygons, orientation_and_rectangularity
 from geounet.vector.polygonize import Polygonizer
 from geounet.vector.polygons import Polygons
@@ -22,7 +22,7 @@ SLICE = 256
 """Rows traced at once; more would need more memory and save no time."""
 
 RELEASE_PIXELS = 10_000_000
-"""Pixels between two releases of freed memory, which is soon asked for again, page by page."""
+"""Pixels between two releases of freed memory."""
 
 
 def cleaning_rules(options: PolygonOptions, georef: Georef, step: float = 1.0) -> CleaningRules:
@@ -106,7 +106,7 @@ class PolygonMaker:
         # The first rows may be a network's, which takes a second to come.
         self._spiller.submit(load, rules)
         self._spilling: Future[None] | None = None
-        self._released = 0
+        self._releaser = Releaser(RELEASE_PIXELS)
         self._spool = PolygonSpool(
             folder,
             self._legend,
@@ -126,9 +126,7 @@ class PolygonMaker:
             rows = slice(top, top + SLICE)
             known = None if confidence is None else confidence[rows]
             self._hand_over(self._cleaner.push(self._polygonizer.push(mask[rows], known)))
-            if (self._polygonizer.rows - self._released) * mask.shape[1] >= RELEASE_PIXELS:
-                release()
-                self._released = self._polygonizer.rows
+            self._releaser.passed(mask[rows].size)
 
     def finish(self) -> None:
         """No more rows will come."""

@@ -102,21 +102,32 @@ def predict_batch(work: Work, indices: tuple[int, ...]) -> list[Piece] | list[Sh
 
 
 def segment_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[Piece]:
-    """Segment tiles with a given runtime.
+    """Segment tiles with a given runtime, a batch after the other.
 
     Tiles whose core holds no data, or lies outside the area that is asked for, do not reach the
     network.
     """
-    plan = work.plan
-    tiles = [plan.grid[index] for index in indices]
-    windows = [plan.owned(tile.core) for tile in tiles]
-    patches: list[np.ndarray] = []
-    knowns: list[np.ndarray] = []
+    step = work.plan.batch
     with _opened(work) as (dataset, source):
-        for tile, window in zip(tiles, windows, strict=True):
-            knowns.append(_known(work, dataset, window))
-            if knowns[-1].any():
-                patches.append(_read_patch(work, source, _seen(work, tile))[0])
+        return [
+            piece
+            for start in range(0, len(indices), step)
+            for piece in _segment(work, indices[start : start + step], runtime, dataset, source)
+        ]
+
+
+def _segment(
+    work: Work, indices: tuple[int, ...], runtime: Runtime, dataset: Any, source: Any
+) -> list[Piece]:
+    """Segment the tiles of a batch; see :func:`_opened`."""
+    tiles = [work.plan.grid[index] for index in indices]
+    windows = [work.plan.owned(tile.core) for tile in tiles]
+    knowns = [_known(work, dataset, window) for window in windows]
+    patches = [
+        _read_patch(work, source, _seen(work, tile))[0]
+        for tile, known in zip(tiles, knowns, strict=True)
+        if known.any()
+    ]
     probabilities = _in_turn(work, runtime, patches)
     return [
         _decide(work, tile, window, next(probabilities), known)

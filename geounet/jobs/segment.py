@@ -34,12 +34,15 @@ from geounet.jobs.outputs import (
 from geounet.jobs.plan import SegmentOptions, hardware_for, make_plan
 from geounet.jobs.predict import Layers, Work, predict_batch
 from geounet.jobs.report import COMPILING, Listener, Report, reported
-from geounet.memory import release
+from geounet.memory import Releaser, release
 from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Hardware
 from geounet.raster.handles import close_handles
 from geounet.raster.mask import MaskWriter, ProbabilityWriter
 from geounet.raster.scene import describe
+
+_RELEASE_PIXELS = 20_000_000
+# Pixels between two releases of freed memory.
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -140,8 +143,10 @@ def segment_scene(
                 listener.noted(COMPILING)
             maker = PolygonMaker(frame.width, frame.georef, folder, polygons, rules)
             stack.enter_context(maker)
+        releaser = Releaser(_RELEASE_PIXELS)
         for layers in _rows(work, client, listener):
             writer.write_rows(layers.mask)
+            releaser.passed(layers.mask.size)
             if shares and layers.shares is not None:
                 shares.write_rows(layers.shares)
             if maker and layers.confidence is not None:

@@ -16,8 +16,9 @@ from rasterio.transform import Affine
 from geounet.memory import cached_rows
 from geounet.raster.tiff import Block, read_blocks
 
-BLOCK = 512
-"""Side of the blocks in pixels."""
+BLOCK = 256
+"""Side of the blocks in pixels. A row of blocks of every level waits in memory; blocks twice as
+large would be written in a seventh less time."""
 _HALVED = 64
 # Rows that are halved at once, an even number: halves of more would take memory and save no time.
 _ANY_PLACE = Affine.scale(2)
