@@ -18,14 +18,16 @@ from geounet.vector.trace import Ints, Longs
 class Grid(NamedTuple):
     """The index; a named tuple, which numba takes as it is."""
 
-    segments: Ints
-    """(capacity, 4) x0, y0, x1, y1 in steps."""
+    points: Ints
+    """(2 * points,) x and y of the borders' points in steps: a segment's lie side by side."""
+    fresh: Ints
+    """(extra, 4) x0, y0, x1, y1 of new segments in steps."""
     active: Flags
-    """(capacity,) whether a segment is part of the coverage."""
+    """(points + extra,) whether a segment is part of the coverage."""
     heads: Ints
     """(rows, columns) first entry of each cell, -1 for none."""
     entries: Ints
-    """(capacity, 2) segment, next entry of the cell."""
+    """(k, 2) segment, next entry of the cell."""
     counts: Longs
     """Segments, entries."""
     frame: Longs
@@ -43,25 +45,23 @@ def make_grid(points: Ints, offsets: Longs, extra: int, shift: int) -> Grid:
     frame = np.empty(3, np.int64)
     frame[0], frame[1], frame[2] = shift, (left >> shift) - 1, (top >> shift) - 1
     rows, columns = (bottom >> shift) - frame[2] + 2, (right >> shift) - frame[1] + 2
-    capacity = points.shape[0] + extra
-    segments = np.empty((capacity, 4), np.int32)
-    active = np.zeros(capacity, np.bool_)
+    flat = points.reshape(points.size)
+    active = np.zeros(points.shape[0] + extra, np.bool_)
     n_entries = 0
     for border in range(offsets.size - 1):
         for k in range(offsets[border], offsets[border + 1] - 1):
             active[k] = True
-            for m in range(2):
-                segments[k, m], segments[k, m + 2] = points[k, m], points[k + 1, m]
-            n_entries += cells_of(segments[k], shift)
+            n_entries += cells_of(flat[2 * k : 2 * k + 4], shift)
     heads = np.empty((rows, columns), np.int32)
     for row in range(rows):
         for column in range(columns):
             heads[row, column] = -1
     grid = Grid(
-        segments,
+        flat,
+        np.empty((extra, 4), np.int32),
         active,
         heads,
-        np.empty((n_entries + 64, 2), np.int32),
+        np.empty((n_entries + 4 * extra + 64, 2), np.int32),  # what is not used takes no memory
         np.zeros(2, np.int64),
         frame,
     )
@@ -88,13 +88,34 @@ def with_room(grid: Grid, entries: int) -> Grid:
     longer = np.empty((2 * grid.entries.shape[0] + entries, 2), np.int32)
     for k in range(grid.counts[1]):
         longer[k, 0], longer[k, 1] = grid.entries[k, 0], grid.entries[k, 1]
-    return Grid(grid.segments, grid.active, grid.heads, longer, grid.counts, grid.frame)
+    return Grid(grid.points, grid.fresh, grid.active, grid.heads, longer, grid.counts, grid.frame)
+
+
+@inner
+def segment_of(grid: Grid, number: int) -> Ints:
+    """x0, y0, x1, y1 of a segment in steps."""
+    own = grid.points.size // 2
+    segment: Ints = grid.points[2 * number : 2 * number + 4]
+    if number >= own:
+        segment = grid.fresh[number - own]
+    return segment
+
+
+@inner
+def append(grid: Grid, segment: Ints) -> None:
+    """Add a segment; there must be room for it."""
+    number = grid.counts[0]
+    for m in range(4):
+        grid.fresh[number - grid.points.size // 2, m] = segment[m]
+    grid.active[number] = True
+    grid.counts[0] += 1
+    enter(grid, number)
 
 
 @inner
 def enter(grid: Grid, number: int) -> None:
     """List a segment in its cells."""
-    segment = grid.segments[number]
+    segment = segment_of(grid, number)
     shift, left, top = grid.frame
     x0, x1 = min(segment[0], segment[2]) >> shift, max(segment[0], segment[2]) >> shift
     y0, y1 = min(segment[1], segment[3]) >> shift, max(segment[1], segment[3]) >> shift
@@ -130,7 +151,7 @@ def is_met(grid: Grid, segment: Ints) -> bool:
             entry = grid.heads[row, column]
             while entry >= 0:
                 number = grid.entries[entry, 0]
-                if grid.active[number] and meet(segment, grid.segments[number]):
+                if grid.active[number] and meet(segment, segment_of(grid, number)):
                     return True
                 entry = grid.entries[entry, 1]
     return False
@@ -166,9 +187,9 @@ def changes_side(
                 entry = grid.entries[entry, 1]
                 if not grid.active[number]:
                     continue
+                segment = segment_of(grid, number)
                 for end in range(0, 4, 2):
-                    x = np.int64(grid.segments[number, end])
-                    y = np.int64(grid.segments[number, end + 1])
+                    x, y = np.int64(segment[end]), np.int64(segment[end + 1])
                     if x < x0 or x > x1 or y < y0 or y > y1:
                         continue
                     known = False

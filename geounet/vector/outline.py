@@ -14,12 +14,13 @@ from geounet.memory import release
 from geounet.vector.arcs import OWNER, TWIN, Coverage
 from geounet.vector.holes import fill_holes
 from geounet.vector.polygons import Polygons
-from geounet.vector.refit import SCALE, refit
+from geounet.vector.refit import NOTHING, SCALE, Outlines, in_steps, joined, refit
 from geounet.vector.shelf import Shelf
 from geounet.vector.sieve import sieve
 from geounet.vector.simplify import simplify_borders
 from geounet.vector.smooth import smooth_borders
 from geounet.vector.square import square
+from geounet.vector.trace import Longs
 
 LEAST_SQUARING = 2.0
 """Tolerance of squaring in pixels where the simplification's is smaller."""
@@ -86,10 +87,14 @@ class Cleaner:
         polygons = fill_holes(polygons, self._min_hole)
         if not len(polygons):
             return polygons
-        coverage = self._squared_coverage(polygons)
-        # Only the borders are needed from here on, and they are a fraction of the exact polygons.
+        finer = np.isin(polygons.class_id, self._squared + self._smoothed).any()
+        coverage = _with_edge_kept(Coverage.of(polygons, SCALE if finer else 1))
         del polygons
+        rows, outlines = self._right_angled(coverage)
+        # Only the borders are needed from here on, and they are a fraction of the exact polygons.
         coverage = coverage.without_exact_points()
+        release()
+        coverage = refit(coverage, rows, outlines)[0]
         release()
         if self._tolerance:
             coverage = simplify_borders(coverage, self._tolerance)
@@ -97,16 +102,22 @@ class Cleaner:
             coverage = smooth_borders(coverage, self._smoothed)
         return coverage.polygons()
 
-    def _squared_coverage(self, polygons: Polygons) -> Coverage:
-        """The borders, those of buildings squared."""
-        finer = np.isin(polygons.class_id, self._squared + self._smoothed).any()
-        coverage = _with_edge_kept(Coverage.of(polygons, SCALE if finer else 1))
-        inland = np.ones(len(polygons), bool)
+    def _right_angled(self, coverage: Coverage) -> tuple[Longs, Outlines]:
+        """Which polygons can have right angles, int64 (k,), and their outlines then."""
+        inland = np.ones(len(coverage.source), bool)
         inland[_edge_owners(coverage)] = False
-        rows = np.flatnonzero(np.isin(polygons.class_id, self._squared) & inland)
-        if len(rows):
-            coverage = _with_squared(coverage, rows, max(self._tolerance, LEAST_SQUARING))
-        return coverage
+        rows = np.flatnonzero(np.isin(coverage.source.class_id, self._squared) & inland)
+        tolerance = max(self._tolerance, LEAST_SQUARING)
+
+        def chunk(begin: int) -> tuple[Longs, Outlines]:
+            own = rows[begin : begin + CHUNK]
+            squared, done = square(coverage.source.take(own).to_shapely(), tolerance)
+            return own[done], in_steps(squared[done])
+
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as executor:
+            parts = list(executor.map(chunk, range(0, len(rows), CHUNK)))
+        done, outlines = zip(*parts, strict=True) if parts else ((), ())
+        return np.concatenate([rows[:0], *done]), joined([NOTHING, *outlines])
 
     def close(self) -> None:
         """Drop what has not been finished."""
@@ -125,19 +136,3 @@ def _with_edge_kept(coverage: Coverage) -> Coverage:
     """
     edge = coverage.halves.table[coverage.first, TWIN] < 0
     return replace(coverage, fixed=coverage.fixed | edge)
-
-
-def _with_squared(coverage: Coverage, rows: np.ndarray, tolerance: float) -> Coverage:
-    """The coverage in which the polygons of ``rows`` are squared where that is possible without
-    touching anything else.
-    """
-
-    def chunk(begin: int) -> tuple[np.ndarray, np.ndarray]:
-        exact = coverage.source.take(rows[begin : begin + CHUNK])
-        return square(exact.to_shapely(), tolerance)
-
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as executor:
-        parts = list(executor.map(chunk, range(0, len(rows), CHUNK)))
-    outlines = np.concatenate([outline for outline, _ in parts])
-    done = np.concatenate([done for _, done in parts])
-    return refit(coverage, rows[done], outlines[done])[0]

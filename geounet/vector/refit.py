@@ -15,12 +15,15 @@ the ones before have made of the coverage; both conditions look at a few cells o
 segments and are exact, in integers of 1/256 pixel.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geounet.memory import release
 from geounet.vector.arcs import FOLLOW, OWNER, RING, TWIN, Coverage, Flags, number_starts
 from geounet.vector.compiled import kernel
 from geounet.vector.ends import (
@@ -35,7 +38,7 @@ from geounet.vector.ends import (
     rebuild,
     turning,
 )
-from geounet.vector.grid import Grid, cells_of, changes_side, enter, is_met, make_grid, with_room
+from geounet.vector.grid import Grid, append, cells_of, changes_side, is_met, make_grid, with_room
 from geounet.vector.segments import meet, nearest
 from geounet.vector.trace import Ints, Longs
 
@@ -45,16 +48,28 @@ CELL = 4
 """Binary logarithm of the cell size of the index of segments, in pixels."""
 
 
-def refit(
-    coverage: Coverage, buildings: Longs, outlines: NDArray[np.object_]
-) -> tuple[Coverage, Flags]:
+class Outlines(NamedTuple):
+    """Polygons in steps, in flat columns."""
+
+    points: Ints
+    """(m, 2), vertices of closed rings."""
+    rings: Longs
+    """(rings + 1,) where each ring begins among the points."""
+    polygons: Longs
+    """(k + 1,) where each polygon begins among the rings; empty where rounding spoiled it."""
+
+
+NOTHING = Outlines(np.empty((0, 2), np.int32), np.zeros(1, np.int64), np.zeros(1, np.int64))
+"""No polygon."""
+
+
+def refit(coverage: Coverage, buildings: Longs, outlines: Outlines) -> tuple[Coverage, Flags]:
     """Replace the outlines of buildings.
 
     Args:
         coverage: exact borders, ``SCALE`` steps per pixel.
         buildings: int64 (k,) rows of the polygons to replace.
-        outlines: object (k,) shapely polygons in pixels, as many rings each as the old one in the
-            same order, valid.
+        outlines: of as many polygons with as many rings each as the old one, in the same order.
 
     Returns:
         The new coverage, in which the borders of replaced buildings are fixed, and bool (k,)
@@ -62,7 +77,7 @@ def refit(
     """
     if not len(buildings):
         return coverage, np.empty(0, np.bool_)
-    points, (ring_offsets, polygon_offsets) = _lattice(outlines)
+    points, ring_offsets, polygon_offsets = outlines
     table = coverage.halves.table
     rings = np.diff(coverage.source.polygon_offsets)[buildings]
     numbers, count = number_starts(coverage.halves.heads)
@@ -90,13 +105,17 @@ def refit(
         coverage.offsets,
         grid,
     )
+    del grid  # more than all the rest
+    release()
     moved, offsets = rebuild(coverage.points, coverage.offsets, replaced, ends, fresh)
     fixed = coverage.fixed | (replaced[:, 0] >= 0)
     return replace(coverage, points=moved, offsets=offsets, fixed=fixed), accepted
 
 
-def _lattice(outlines: NDArray[np.object_]) -> tuple[Ints, tuple[Longs, Longs]]:
-    """Rings of polygons in steps, with their offsets; empty where rounding spoils a polygon."""
+def in_steps(outlines: NDArray[np.object_]) -> Outlines:
+    """Shapely polygons in pixels, object (k,), valid, as outlines in steps."""
+    if not len(outlines):
+        return NOTHING
     _, coordinates, (rings, polygons) = shapely.to_ragged_array(outlines)
     steps = np.round(coordinates * SCALE).astype(np.int32)
     rounded = shapely.from_ragged_array(
@@ -104,7 +123,18 @@ def _lattice(outlines: NDArray[np.object_]) -> tuple[Ints, tuple[Longs, Longs]]:
     )
     rounded[~shapely.is_valid(rounded)] = shapely.Polygon()
     _, coordinates, (rings, polygons) = shapely.to_ragged_array(rounded)
-    return coordinates.astype(np.int32), (rings.astype(np.int64), polygons.astype(np.int64))
+    return Outlines(coordinates.astype(np.int32), rings.astype(np.int64), polygons.astype(np.int64))
+
+
+def joined(parts: Sequence[Outlines]) -> Outlines:
+    """All of them, in their order; at least one part, which may be ``NOTHING``."""
+    points, rings, polygons = zip(*parts, strict=True)
+    return Outlines(np.concatenate(points), _continued(rings), _continued(polygons))
+
+
+def _continued(offsets: Sequence[Longs]) -> Longs:
+    sizes = np.concatenate([np.zeros(1, np.int64), *map(np.diff, offsets)])
+    return np.cumsum(sizes)
 
 
 @kernel
@@ -345,12 +375,7 @@ def fit(
                 needed += cells_of(fresh[one], grid.frame[0])
             grid = with_room(grid, needed)
             for one in range(n_fresh):
-                place_of = grid.counts[0]
-                for m in range(4):
-                    grid.segments[place_of, m] = fresh[one, m]
-                grid.active[place_of] = True
-                grid.counts[0] += 1
-                enter(grid, place_of)
+                append(grid, fresh[one])
         else:
             n_result = start
             for m in range(n_off):

@@ -13,7 +13,7 @@ from shapely.affinity import rotate, translate
 from geounet.vector.arcs import Coverage
 from geounet.vector.outline import Cleaner
 from geounet.vector.polygons import Polygons
-from geounet.vector.refit import SCALE, refit
+from geounet.vector.refit import NOTHING, SCALE, in_steps, refit
 from geounet.vector.sieve import sieve
 from tests.vector.masks import outlines
 
@@ -178,7 +178,7 @@ def test_neighbours_follow_a_wall_that_moves_either_way() -> None:
     for shift in (-1.3, 0.0, 1.3):
         wanted = shapely.box(25 - shift, 20 - shift, 60 + shift, 40 + shift)
         wanted = shapely.normalize(wanted).reverse()
-        moved, accepted = refit(coverage, row, np.array([wanted], object))
+        moved, accepted = refit(coverage, row, in_steps(np.array([wanted], object)))
         assert accepted.all()
         polygons = moved.polygons()
         check(exact, polygons)
@@ -202,7 +202,7 @@ def test_what_would_touch_others_is_refused(wanted: shapely.Polygon, why: str) -
     exact = outlines(mask)
     row = np.flatnonzero(exact.class_id == 1)
     same_turn = np.array([shapely.normalize(wanted).reverse()], object)
-    moved, accepted = refit(Coverage.of(exact, SCALE), row, same_turn)
+    moved, accepted = refit(Coverage.of(exact, SCALE), row, in_steps(same_turn))
     assert not accepted.any(), why
     np.testing.assert_array_equal(moved.polygons().to_shapely(), exact.to_shapely())
 
@@ -220,9 +220,28 @@ def test_square_buildings_become_rectangles() -> None:
     assert abs(building.area - 60 * 30) < 20
 
 
+def test_long_walls_across_many_cells_keep_apart() -> None:
+    """More cells than the index of segments has room for at first: it grows, and what was found
+    before is still found.
+    """
+    mask = np.zeros((700, 700), np.uint8)
+    rows, cols = np.indices(mask.shape) - 350
+    along, across = cols * 0.8 + rows * 0.6, rows * 0.8 - cols * 0.6
+    for middle in (-40, 0, 40):
+        mask[(abs(along) < 300) & (abs(across - middle) < 15)] = 1
+    exact = outlines(mask)
+    cleaner = Cleaner({}, 2.0, squared=[1])
+    cleaner.push(exact)
+    clean = cleaner.finish()
+    check(exact, clean)
+    buildings = clean.to_shapely()[clean.class_id == 1]
+    assert (shapely.get_num_coordinates(buildings) == 5).all()
+    np.testing.assert_allclose(shapely.area(buildings), 600 * 30, rtol=0.01)
+
+
 def test_no_buildings_no_change() -> None:
     exact = outlines(np.eye(5, dtype=np.uint8) * 2)
     coverage = Coverage.of(exact, SCALE)
-    moved, accepted = refit(coverage, np.empty(0, np.int64), np.empty(0, object))
+    moved, accepted = refit(coverage, np.empty(0, np.int64), NOTHING)
     assert moved is coverage
     assert not len(accepted)
