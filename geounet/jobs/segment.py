@@ -42,7 +42,7 @@ from geounet.raster.mask import MaskWriter, ProbabilityWriter
 from geounet.raster.scene import describe
 
 _RELEASE_PIXELS = 20_000_000
-# Pixels between two releases of freed memory.
+# Pixels between two releases of freed memory where there are no polygons, whose maker does it too.
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -146,11 +146,12 @@ def segment_scene(
         releaser = Releaser(_RELEASE_PIXELS)
         for layers in _rows(work, client, listener):
             writer.write_rows(layers.mask)
-            releaser.passed(layers.mask.size)
             if shares and layers.shares is not None:
                 shares.write_rows(layers.shares)
             if maker and layers.confidence is not None:
                 maker.push(layers.mask, layers.confidence)
+            else:
+                releaser.passed(layers.mask.size)
         files.close()  # nothing more is read, and the block cache goes with them
         release()  # before the mask is read back, in room of its own
         writer.finish()

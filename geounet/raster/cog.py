@@ -94,7 +94,8 @@ class CogWriter:
         except (RasterioError, OSError) as error:
             self.__exit__()
             raise _failed(path, error) from error
-        # One for all levels: GDAL's threads compress a row of blocks of one at a time.
+        # One thread for all levels: it has GDAL's own threads compress one after the other, or the
+        # rows of all of them would wait in GDAL's block cache at once.
         self._pool = ThreadPoolExecutor(1)
         self._level = LevelWriter(
             self._shape,
