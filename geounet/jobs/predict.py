@@ -108,26 +108,24 @@ def segment_tiles(work: Work, indices: tuple[int, ...], runtime: Runtime) -> lis
     network.
     """
     step = work.plan.batch
-    with _opened(work) as (dataset, source):
-        return [
-            piece
-            for start in range(0, len(indices), step)
-            for piece in _segment(work, indices[start : start + step], runtime, dataset, source)
-        ]
+    return [
+        piece
+        for start in range(0, len(indices), step)
+        for piece in _segment(work, indices[start : start + step], runtime)
+    ]
 
 
-def _segment(
-    work: Work, indices: tuple[int, ...], runtime: Runtime, dataset: Any, source: Any
-) -> list[Piece]:
-    """Segment the tiles of a batch; see :func:`_opened`."""
+def _segment(work: Work, indices: tuple[int, ...], runtime: Runtime) -> list[Piece]:
+    """Segment the tiles of a batch."""
     tiles = [work.plan.grid[index] for index in indices]
     windows = [work.plan.owned(tile.core) for tile in tiles]
-    knowns = [_known(work, dataset, window) for window in windows]
-    patches = [
-        _read_patch(work, source, _seen(work, tile))[0]
-        for tile, known in zip(tiles, knowns, strict=True)
-        if known.any()
-    ]
+    with _opened(work) as (dataset, source):
+        knowns = [_known(work, dataset, window) for window in windows]
+        patches = [
+            _read_patch(work, source, _seen(work, tile))[0]
+            for tile, known in zip(tiles, knowns, strict=True)
+            if known.any()
+        ]
     probabilities = _in_turn(work, runtime, patches)
     return [
         _decide(work, tile, window, next(probabilities), known)
