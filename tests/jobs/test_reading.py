@@ -1,6 +1,7 @@
 """Scenes on a server, overviews, and files that stay open from batch to batch."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import rasterio
 from distributed import Client
 from rasterio.enums import Resampling
 
+from geounet.decision import decision_for
 from geounet.errors import OutputError
 from geounet.jobs.execute import dask_client
 from geounet.jobs.extent import Extent
 from geounet.jobs.options import OutputOptions
 from geounet.jobs.plan import MAX_CACHE, SegmentOptions, make_plan
+from geounet.jobs.predict import Work, segment_tiles
 from geounet.jobs.segment import segment_scenes
 from geounet.model.bundle import ModelBundle, load_bundle
 from geounet.raster import handles
@@ -251,3 +254,21 @@ def test_the_block_cache_holds_a_row_of_tiles_unless_that_is_too_much(tmp_path: 
         sizes.append(make_plan(describe(path), spec_for(2, 6, 6), options).cache_bytes)
     assert sizes[0] == GDAL_CACHE == sizes[2]
     assert GDAL_CACHE < sizes[1] < MAX_CACHE
+
+
+def test_no_file_is_held_while_the_network_runs(tmp_path: Path, bundle: ModelBundle) -> None:
+    """Another thread reads meanwhile, with the same handle; in a task of several batches too."""
+    scene = describe(write_scene(tmp_path / "s.tif", noise(300, 400, seed=3)))
+    plan = make_plan(scene, bundle.spec, replace(OPTIONS, tile_size=100, batch=2))
+    work = Work(plan, bundle, decision_for(bundle.spec.legend), run="held")
+    held = []
+
+    class Watching:
+        def predict(self, patches: np.ndarray) -> np.ndarray:
+            held.append(dict(handles._out))
+            return np.ones((len(patches), 3, *patches.shape[2:]), np.float32)
+
+    assert len(segment_tiles(work, tuple(range(7)), Watching())) == 7
+    handles.close_handles("held")
+    assert len(held) >= 4  # patches at the edge are smaller, and go alone
+    assert not any(held)
