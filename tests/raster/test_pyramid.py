@@ -17,7 +17,7 @@ from geounet.georef import Frame
 from geounet.raster import tiff
 from geounet.raster.locate import georeference
 from geounet.raster.mask import MaskWriter, ProbabilityWriter
-from geounet.raster.pyramid import BLOCK, average, compressed, most_frequent
+from geounet.raster.pyramid import average, compressed, most_frequent
 from tests.helpers import LEGEND, NORTH_UP
 
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
@@ -69,7 +69,9 @@ def test_average_of_what_has_data(shape: tuple[int, int], seed: int) -> None:
 
 
 @pytest.mark.parametrize("big", [False, True])
-@pytest.mark.parametrize("shape", [(1100, 2300), (257, 40), (2049, 255), (256, 256)])
+@pytest.mark.parametrize(
+    "shape", [(1100, 2300), (513, 40), (2049, 255), (512, 512), (257, 40), (256, 256)]
+)
 def test_every_level_of_a_mask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], big: bool
 ) -> None:
@@ -88,7 +90,7 @@ def test_every_level_of_a_mask(
     assert path.read_bytes()[2:4] in ((b"+\0", b"\0+") if big else (b"*\0", b"\0*"))
     assert cog_validate(path, strict=True, quiet=True) == (True, [], [])
     level, factors = mask[None], []
-    while max(level.shape) > BLOCK:
+    while max(level.shape) > 256:
         level = most_frequent(level, 255)
         factors.append(level)
     with rasterio.open(path) as dataset:
