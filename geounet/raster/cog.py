@@ -31,6 +31,9 @@ from geounet.raster.tiff import (
     write_cog,
 )
 
+_STRIP_BYTES = 32 << 20
+# Of the rows of blocks that are read back at the same time.
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -81,7 +84,8 @@ class CogWriter:
         self._blocks_path = path.with_name(f".{path.stem}.{os.getpid()}.blocks")
         self._cog_path = path.with_name(f".{path.stem}.{os.getpid()}.cog.tif")
         self._aux_path = path.with_name(f".{path.stem}.{os.getpid()}.aux.xml")
-        self._checksums = [0] * layout.count
+        self._rows = 0
+        self._checksums = [[0] * layout.count for _ in range(0, self._shape[0], BLOCK)]
         self._creation = {
             "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "DEFLATE",
             "interleave": "pixel", "num_threads": "ALL_CPUS", **layout.creation,
@@ -126,9 +130,12 @@ class CogWriter:
             OutputError: the disk is full.
         """
         rows = rows.reshape(self._layout.count, -1, self._shape[1])
-        for band, values in enumerate(rows):
-            own = np.ascontiguousarray(values)
-            self._checksums[band] = zlib.crc32(own.data, self._checksums[band])
+        taken = 0
+        while taken < rows.shape[1]:  # a row of blocks at most
+            strip, begun = divmod(self._rows, BLOCK)
+            part = rows[:, taken : taken + BLOCK - begun]
+            self._checksums[strip] = _continued(self._checksums[strip], part)
+            self._rows, taken = self._rows + part.shape[1], taken + part.shape[1]
         try:
             self._level.write(rows)
         except (RasterioError, OSError) as error:
@@ -178,18 +185,29 @@ class CogWriter:
         except OSError as error:
             raise _failed(self.path, error) from error
 
-    def _stored_checksums(self) -> list[int]:
-        checksums = [0] * self._layout.count
-        strip = np.empty((len(checksums), BLOCK, self._shape[1]), self._layout.dtype)
-        with warnings.catch_warnings():
+    def _stored_checksums(self) -> list[list[int]]:
+        """Those of the file's rows of blocks, which are read side by side as far as memory goes."""
+        starts = range(0, self._shape[0], BLOCK)
+        row_bytes = self._layout.count * self._shape[1] * np.dtype(self._layout.dtype).itemsize
+        readers = max(1, min(os.cpu_count() or 1, _STRIP_BYTES // (BLOCK * row_bytes)))
+        checksums = list(self._checksums)
+        with warnings.catch_warnings(), ThreadPoolExecutor(readers) as pool:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(self._cog_path, driver="GTiff", num_threads="ALL_CPUS") as dataset:
-                for row in range(0, self._shape[0], BLOCK):
-                    height = min(BLOCK, self._shape[0] - row)
-                    where = RasterioWindow(0, row, self._shape[1], height)
-                    dataset.read(window=where, out=strip[:, :height])
-                    for band, values in enumerate(strip[:, :height]):
-                        checksums[band] = zlib.crc32(values, checksums[band])
+            shares = [starts[reader::readers] for reader in range(readers)]
+            for reader, found in enumerate(pool.map(self._read_back, shares)):
+                checksums[reader::readers] = found
+        return checksums
+
+    def _read_back(self, starts: range) -> list[list[int]]:
+        """The checksums of the rows of blocks that start at these rows."""
+        checksums = []
+        strip = np.empty((self._layout.count, BLOCK, self._shape[1]), self._layout.dtype)
+        with rasterio.open(self._cog_path, driver="GTiff") as dataset:
+            for row in starts:
+                height = min(BLOCK, self._shape[0] - row)
+                where = RasterioWindow(0, row, self._shape[1], height)
+                dataset.read(window=where, out=strip[:, :height])
+                checksums.append(_continued([0] * len(strip), strip[:, :height]))
         return checksums
 
     def __enter__(self) -> Self:
@@ -204,6 +222,14 @@ class CogWriter:
         self._cog_path.unlink(missing_ok=True)
         self._aux_path.unlink(missing_ok=True)
         self._env.__exit__()
+
+
+def _continued(checksums: list[int], rows: np.ndarray) -> list[int]:
+    """The bands' checksums with further ``(bands, n, width)`` rows."""
+    return [
+        zlib.crc32(np.ascontiguousarray(values).data, checksum)
+        for values, checksum in zip(rows, checksums, strict=True)
+    ]
 
 
 def _failed(path: Path, error: Exception) -> OutputError:

@@ -101,13 +101,21 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
         MaskWriter(tmp_path / "none" / "m.tif", scene.frame, LEGEND, {})
 
 
+@pytest.mark.parametrize("row", [0, 255, 256, 699])
 def test_damage_on_the_way_to_the_disk_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: int
 ) -> None:
-    scene = describe(write_scene(tmp_path / "s.tif", noise(60, 60)))
+    scene = describe(write_scene(tmp_path / "s.tif", noise(700, 60)))
     with MaskWriter(tmp_path / "m.tif", scene.frame, LEGEND, {}) as writer:
-        writer.write_rows(np.zeros((60, 60), np.uint8))
-        monkeypatch.setattr(writer, "_checksums", [1])
+        take = writer._level.write
+
+        def damaged(rows: np.ndarray) -> None:
+            other = rows.copy()
+            other[0, row, 7] += 1
+            take(other)
+
+        monkeypatch.setattr(writer._level, "write", damaged)
+        writer.write_rows(np.zeros((700, 60), np.uint8))
         with pytest.raises(OutputError, match="does not read back"):
             writer.finish()
     assert not (tmp_path / "m.tif").exists()
