@@ -6,6 +6,8 @@ from typing import Any, Literal, cast, get_args
 
 import typer
 
+from geounet.errors import ConfigError
+
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
           "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 
@@ -109,19 +111,16 @@ def device(text: str) -> str:
 
 
 def crs(text: str | None, option: str) -> str | None:
-    """``text`` if PROJ knows such a CRS; None stays None."""
+    """A CRS that PROJ knows and polygons can have; None stays None."""
     if text is None:
         return None
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
+    from geounet.georef import target_crs
 
     try:
-        CRS.from_user_input(text)
-    except CRSError:
-        raise typer.BadParameter(
-            f"{text!r} is no CRS that PROJ knows; write it like EPSG:4326", param_hint=option
-        ) from None
-    return text
+        return target_crs(text)
+    except ConfigError as error:
+        reason = str(error).removeprefix(f"{option} ")
+        raise typer.BadParameter(reason, param_hint=option) from None
 
 
 def value_names(texts: list[str]) -> tuple[tuple[int, str], ...]:

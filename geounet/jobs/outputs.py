@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyproj import CRS
-from pyproj.exceptions import CRSError
+import numpy as np
+from pyproj import Transformer
 
 from geounet.errors import ConfigError, OutputError
+from geounet.georef import target_crs
 from geounet.jobs.extent import Region
 from geounet.jobs.options import OutputOptions
 from geounet.legend import Legend
@@ -83,20 +84,24 @@ def vector_paths(
     return tuple(output_paths(folder, stem, legend, options.formats))
 
 
-def check_outputs(scenes: Sequence[str], outputs: Sequence[Outputs]) -> None:
-    """Refuse before anything is written if a result would replace a scene or another result.
+def check_outputs(
+    scenes: Sequence[str], outputs: Sequence[Outputs], others: Sequence[str] = ()
+) -> None:
+    """Refuse before anything is written if a result would replace a scene, one of the ``others``
+    that are read, or another result.
 
     Raises:
         OutputError: with both names.
     """
-    inputs = {os.path.realpath(scene) for scene in scenes}
+    inputs = {os.path.realpath(scene): "one of the scenes" for scene in scenes}
+    inputs |= {os.path.realpath(other): f"read as {other}" for other in others}
     owner: dict[str, str] = {}
     for scene, own in zip(scenes, outputs, strict=True):
         for path in own.paths:
             real = os.path.realpath(path)
             if real in inputs:
                 raise OutputError(
-                    f"{path}: is itself one of the scenes and would be overwritten by the result of"
+                    f"{path}: is itself {inputs[real]} and would be overwritten by the result of"
                     f" {scene}; choose another folder with -o"
                 )
             if real in owner:
@@ -233,18 +238,20 @@ def check_reprojection(scene: Scene, dst_crs: str | None) -> None:
     """Refuse before any work what could not be written afterwards.
 
     Raises:
-        ConfigError: no such CRS, or the scene has none.
+        ConfigError: no such CRS, the scene has none, or lies where the other is not defined.
     """
     if dst_crs is None:
         return
-    try:
-        CRS.from_user_input(dst_crs)
-    except CRSError as error:
-        raise ConfigError(
-            f"--dst-crs {dst_crs!r} is no CRS that PROJ knows; write it like EPSG:4326"
-        ) from error
+    target = target_crs(dst_crs)
     if scene.georef.crs is None:
         raise ConfigError(
             f"{scene.uri}: has no CRS, so polygons cannot be brought to {dst_crs};"
             " leave --dst-crs out"
+        )
+    change = Transformer.from_crs(scene.georef.crs, target, always_xy=True)
+    columns, rows = np.meshgrid(*(np.linspace(0, size, 5) for size in scene.shape[::-1]))
+    points = scene.georef.to_crs(np.column_stack([columns.ravel(), rows.ravel()]))
+    if not np.isfinite(change.transform(*points.T)).any():
+        raise ConfigError(
+            f"{scene.uri}: lies where {dst_crs} is not defined; choose another --dst-crs"
         )

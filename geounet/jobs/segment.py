@@ -76,7 +76,8 @@ def segment_scenes(
     listener = listener or Listener()
     names = polygon_options(bundle.spec.legend, output).chosen_legend
     planned = [plan_outputs(scene, names, output) for scene in scenes]
-    check_outputs(scenes, planned)
+    aoi = options.extent.aoi
+    check_outputs(scenes, planned, (aoi,) if aoi else ())
     return [
         reported(
             scene,

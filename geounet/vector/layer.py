@@ -1,7 +1,7 @@
 """One class of a spool as a table that the formats can write: named columns, an Arrow stream."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +10,11 @@ from pyproj import Transformer
 
 from geounet.errors import OutputError
 from geounet.legend import LandClass
-from geounet.vector.columns import numbers, repeated
+from geounet.vector.columns import binary, numbers, repeated
 from geounet.vector.spool import GEOMETRY, PolygonSpool
 from geounet.vector.wkb import encode
 
+_HALF_TURN = 180.0  # degrees
 _UNITS = {"area": ("area_m2", "area_px"), "perimeter": ("perimeter_m", "perimeter_px")}
 """Attribute -> column with a CRS, column without: pixels are not to be taken for metres."""
 
@@ -39,6 +40,8 @@ class PolygonLayer:
     """Their class."""
     dst_crs: str | None = None
     """CRS to reproject to while reading; None leaves the scene's."""
+    failures: list[OutputError] = field(default_factory=list, compare=False)
+    """What went wrong in a stream: GDAL, which reads it, says no more than that something did."""
 
     @property
     def name(self) -> str:
@@ -90,7 +93,11 @@ class PolygonLayer:
             names = repeated(self.name, rows)
             columns = [ids, names, *batch.columns]
             if project is not None:
-                columns[-1] = _reprojected(columns[-1], project)
+                try:
+                    columns[-1] = _reprojected(columns[-1], project)
+                except OutputError as error:
+                    self.failures.append(error)
+                    raise
             yield pa.record_batch(columns, schema=schema)
 
     def _projection(self) -> Transformer | None:
@@ -107,4 +114,24 @@ def _reprojected(wkb: pa.Array, project: Transformer) -> pa.Array:
             f"{project.target_crs}: polygons lie outside the area where this CRS is defined;"
             " choose another target CRS"
         )
-    return pa.array(encode(moved), pa.binary())
+    if project.target_crs is not None and project.target_crs.is_geographic:
+        moved = _unbroken(moved)
+    return binary(encode(moved).tolist())
+
+
+def _unbroken(geometries: np.ndarray) -> np.ndarray:
+    """Polygons on both sides of the 180th meridian with longitudes that go on beyond 180 degrees:
+    from 179.9 to -179.9 they would run around the globe.
+    """
+    left, _, right, _ = shapely.bounds(geometries).T
+    wide = right - left > _HALF_TURN
+    if not wide.any():
+        return geometries
+    result = geometries.copy()
+    result[wide] = shapely.transform(
+        geometries[wide], lambda xy: np.column_stack([xy[:, 0] % (2 * _HALF_TURN), xy[:, 1]])
+    )
+    left, _, right, _ = shapely.bounds(result).T
+    global_ones = right - left > _HALF_TURN
+    result[global_ones] = geometries[global_ones]
+    return result

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
+from geounet.vector.columns import binary
 from geounet.vector.compiled import kernel
 
 POLYGON_HEAD = 9
@@ -37,7 +38,7 @@ def as_binary(wkb: pa.Array | np.ndarray) -> pa.Array:
         ValueError: the values have 2 GiB or more together.
     """
     if not isinstance(wkb, pa.Array):
-        return pa.array(wkb, pa.binary())
+        return binary(wkb.tolist())
     if wkb.type != pa.large_binary():
         return wkb
     _, where, data = wkb.buffers()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geounet.errors import OutputError
+from geounet.georef import target_crs
 from geounet.legend import Legend
 from geounet.vector.formats import FORMATS, Format
 from geounet.vector.layer import PolygonLayer
@@ -98,6 +99,7 @@ def write_polygons(
         styles: whether styles are written beside the files; a GeoPackage always holds its own.
 
     Raises:
+        ConfigError: ``dst_crs`` is no CRS of maps; see :func:`geounet.georef.target_crs`.
         OutputError: a format is unknown, cannot hold the polygons, or the folder or disk fails;
             no file has been replaced then.
     """
@@ -106,7 +108,8 @@ def write_polygons(
             f"{stem}: the scene has no CRS, so polygons cannot be reprojected to {dst_crs};"
             " leave the target CRS out"
         )
-    layers = tuple(PolygonLayer(spool, item, dst_crs) for item in spool.legend)
+    crs = None if dst_crs is None else target_crs(dst_crs)
+    layers = tuple(PolygonLayer(spool, item, crs) for item in spool.legend)
     jobs = [job for name in check_formats(formats) for job in _jobs(stem, name, layers)]
     spool.finish()
     with scratch_folder(folder, "write") as staging, _disk_errors_named(folder):
@@ -157,6 +160,9 @@ def _write_verified(job: _Job, staging: Path, folder: Path) -> None:
     except OutputError:
         raise
     except Exception as error:  # GDAL, SQLite and Arrow raise half a dozen unrelated types.
+        for layer in job.layers:
+            if layer.failures:
+                raise layer.failures[0] from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise OutputError(
             f"{folder / job.file}: cannot be written ({reason});"

@@ -8,6 +8,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 
+from geounet.vector.names import FORMAT_NAMES
 from tests.cli.test_segment_command import files, geounet
 from tests.helpers import noise, write_scene
 
@@ -44,12 +45,23 @@ def test_every_option_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert "--overwrite" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", FORMAT_NAMES)
+def test_another_crs_in_a_process_of_its_own(folder: Path, form: str) -> None:
+    """Where nobody has imported pandas, which is kept out."""
+    words = ["vectorize", "s_mask.tif", "--dst-crs", "4326", "-f", form, "-o", "out"]
+    subprocess.run([sys.executable, "-m", "geounet_cli.app", *words], check=True, cwd=folder)
+    (path, *_) = sorted((folder / "out").glob(f"*.{form}"))
+    assert gpd.read_file(path).crs.to_epsg() == 4326 if form != "parquet" else path.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said", "code"),
     [
         (["none.tif"], "none.tif: no such file", 1),
         (["picture.tif"], "picture.tif: has 3 image bands, a class mask has one", 1),
         (["s_mask.tif", "--dst-crs", "moon"], "--dst-crs: 'moon' is no CRS", 2),
+        (["s_mask.tif", "--dst-crs", "EPSG:4978"], "neither projected nor geographic", 2),
+        (["s_mask.tif", "--dst-crs", "EPSG:5773"], "neither projected nor geographic", 2),
         (["s_mask.tif", "--group", "a=b"], "unknown class 'b'", 1),
         (["s_mask.tif", "-f", "dxf"], "unknown format 'dxf'", 2),
         (["out"], "out: holds no mask (*_mask.tif)", 1),

@@ -175,6 +175,29 @@ def test_another_crs_holes_and_groups(tmp_path: Path) -> None:
     assert not (tmp_path / "c").exists()
 
 
+def test_no_polygon_runs_around_the_globe(tmp_path: Path) -> None:
+    """A scene on the 180th meridian, in UTM, brought to longitudes."""
+    values = np.zeros((200, 200), np.uint8)
+    values[50:150, 50:150] = 1
+    mask = foreign(
+        tmp_path / "m.tif", values, crs="EPSG:32660", transform=(6.0, 0, 828500, 0, -6.0, 1106000)
+    )
+    (report,) = run(mask, folder=tmp_path, formats=("parquet",), clean=RAW, dst_crs="EPSG:4326")
+    assert report.error is None, report.error
+    frame = gpd.read_parquet(tmp_path / "m_class_1.parquet")
+    left, _, right, _ = frame.total_bounds
+    assert left < 180 < right < left + 0.1
+    assert frame.to_crs("EPSG:32660").area.sum() == pytest.approx(600.0**2, rel=1e-6)
+
+
+def test_where_a_crs_is_not_defined_is_said_before_the_work(tmp_path: Path) -> None:
+    mask = foreign(
+        tmp_path / "m.tif", regions(), crs="EPSG:4326", transform=(0.1, 0, 0, 0, -0.1, -95.0)
+    )
+    (report,) = run(mask, folder=tmp_path / "out", dst_crs="EPSG:3857")
+    assert "lies where EPSG:3857 is not defined" in str(report.error)
+
+
 def test_complete_ones_are_skipped_and_others_protected(tmp_path: Path) -> None:
     mask = foreign(tmp_path / "m.tif", regions(), nodata=255)
     out = tmp_path / "out"
