@@ -158,7 +158,7 @@ def evaluate_mask(
     """
     classes = describe_mask(mask, names)
     scene, legend = classes.scene, classes.legend
-    coding = truth.coding(legend)
+    coding = truth.coding(legend, classes.codes)
     allowed = coding.allowed(legend)
     tolerance = options.pixels(scene)
     confusion = PartialConfusion.empty(allowed)

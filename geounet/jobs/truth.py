@@ -23,8 +23,12 @@ class Truth:
     outside: tuple[str, ...] = ()
     """Classes that pixels in no polygon may have; none: they are ignored."""
 
-    def coding(self, legend: Legend) -> LabelCoding:
+    def coding(self, legend: Legend, numbers: Mapping[int, int] | None = None) -> LabelCoding:
         """The meaning of the values, for the classes of ``legend``.
+
+        Args:
+            legend: the classes.
+            numbers: class id -> the value of a raster where ``labels`` say nothing; None: the id.
 
         Raises:
             ConfigError: a name that is no class, or ``outside`` for a raster.
@@ -33,7 +37,7 @@ class Truth:
             raise ConfigError(f"{self.files.path}: is a raster, so nothing lies outside polygons")
         if self.labels:
             return coding_for(self.labels, legend, self.outside)
-        plain = plain_coding(legend, self.files.polygons)
+        plain = plain_coding(legend, self.files.polygons, numbers)
         if not self.outside:
             return plain
         table = {name: (name,) for name in legend.names}

@@ -97,8 +97,17 @@ def coding_for(
     return LabelCoding(tuple(numbers), codes, beyond, strict)
 
 
-def plain_coding(legend: Legend, polygons: bool) -> LabelCoding:
-    """The coding of labels that need no table: class ids in rasters, class names of polygons."""
-    values = legend.names if polygons else tuple(str(item.id) for item in legend)
+def plain_coding(
+    legend: Legend, polygons: bool, numbers: Mapping[int, int] | None = None
+) -> LabelCoding:
+    """The coding of labels that need no table: numbers of classes in rasters, names of polygons.
+
+    Args:
+        legend: the classes.
+        polygons: whether the labels are polygons.
+        numbers: class id -> the value that stands for it in rasters; None: the id itself.
+    """
+    own = numbers or {}
+    values = legend.names if polygons else tuple(str(own.get(item.id, item.id)) for item in legend)
     labels = {value: (name,) for value, name in zip(values, legend.names, strict=True)}
     return coding_for(labels, legend, strict=True)

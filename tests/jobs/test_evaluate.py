@@ -100,6 +100,23 @@ def sparse(path: Path, height: int, value: int) -> Path:
     return path
 
 
+@pytest.mark.parametrize("values", [[0, 255], [-1, 0, 1], [1, 2, 255], [0, 300, 1000]])
+def test_foreign_values_mean_in_labels_what_they_mean_in_the_mask(
+    tmp_path: Path, values: list[int]
+) -> None:
+    """Classes whose values cannot be ids of a mask of ours are numbered otherwise inside."""
+    rng = np.random.default_rng(0)
+    mask = rng.choice(values, (40, 50)).astype(np.int16)
+    truth = np.where(rng.random(mask.shape) < 0.2, values[0], mask).astype(np.int16)
+    paths = [
+        write_scene(tmp_path / name, data[None])
+        for name, data in (("mask.tif", mask), ("truth.tif", truth))
+    ]
+    result = evaluate_mask(paths[0], Truth(LabelFiles(paths[1])), EvaluateOptions())
+    assert result.confusion.pixels == mask.size
+    assert result.confusion.accuracy == pytest.approx((mask == truth).mean())
+
+
 def test_memory_does_not_follow_the_mask(tmp_path: Path) -> None:
     for height in (1000, 64_000):  # the first compiles what follows outlines
         mask = sparse(tmp_path / "m.tif", height, 1)
