@@ -42,6 +42,9 @@ SQUARE_NAMES = {"building", "buildings", "house", "houses", "roof", "roofs", "fo
 SMOOTH_NAMES = {"water", "lake", "lakes", "river", "rivers", "pond", "sea", "ocean"}
 """Words in a class's name by which its outlines are rounded."""
 
+_LEAST, _MOST = -(1 << 31), (1 << 31) - 1
+# Class values are 32-bit integers in the polygons' tables.
+
 HUE_STEP = 0.618034
 """Golden ratio: hues this far apart stay distinct however many there are."""
 
@@ -103,7 +106,7 @@ def describe_mask(
     with open_scene(scene) as dataset:
         tags = dataset.tags(band)
         palette = _palette(dataset, band)
-    if scene.nodata is not None and np.isfinite(scene.nodata) and scene.nodata % 1 == 0:
+    if scene.nodata is not None and _is_whole(scene.nodata, scene.dtype):
         nodata = nodata | {int(scene.nodata)}
     own = _own_legend(tags)
     if own:
@@ -117,9 +120,23 @@ def describe_mask(
     values = tuple(sorted((named | _present(scene, band, nodata)) - nodata))
     if not values:
         raise SceneError(f"{uri}: no pixel has a class; is its nodata value right?")
+    for value in (values[0], values[-1]):
+        if not _LEAST <= value <= _MOST:
+            raise SceneError(
+                f"{uri}: holds the value {value}, class values lie in {_LEAST} .. {_MOST};"
+                f" leave it out with --nodata {value}"
+            )
     mask = ClassMask(scene, band, _legend(uri, values, known), values, nodata,
                      "names given" if names else source, scanned=True)  # fmt: skip
     return _with_background(mask) if len(values) == 1 else mask
+
+
+def _is_whole(nodata: float, dtype: str) -> bool:
+    """Whether pixels can have this value as a class has its own; -3.4e38, the usual value of float
+    rasters in some programs, is told by the pixels' validity alone.
+    """
+    large = np.dtype(dtype).kind == "f" and abs(nodata) > _MOST
+    return bool(np.isfinite(nodata)) and nodata % 1 == 0 and not large
 
 
 def _with_background(mask: ClassMask) -> ClassMask:

@@ -117,9 +117,20 @@ def test_nodata_by_value_option_and_mask_band(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows_of(path), expected)
 
 
+@pytest.mark.parametrize("nodata", [-3.4028234663852886e38, -1e20, -9999.0])
+def test_float_masks_with_any_nodata(tmp_path: Path, nodata: float) -> None:
+    """The least float32 is what ArcGIS writes; no whole number of numpy's holds it."""
+    data = np.where(VALUES == 7, np.float32(nodata), VALUES)
+    path = mask_file(tmp_path / "m.tif", data, "float32", nodata=nodata)
+    assert describe_mask(path).values == (0, 2)
+    np.testing.assert_array_equal(rows_of(path), np.where(VALUES == 7, 255, VALUES))
+
+
 @pytest.mark.parametrize(
     ("values", "dtype", "said"),
     [
+        (np.array([[0, 2**32 - 1]]), "uint32", "4294967295, class values lie in"),
+        (np.array([[0.0, -1e20]]), "float32", "class values lie in"),
         (np.full((3, 3), 0.5), "float32", r"holds the value 0\.5, classes are whole numbers"),
         (np.arange(300).reshape(3, 100), "uint16", "more than 255 different values"),
         (np.arange(256).reshape(2, 128), "uint8", "256 classes, 255 can be told apart"),
