@@ -158,7 +158,10 @@ def _read_polygons(path: str) -> "tuple[np.ndarray[Any, np.dtype[Any]], str | No
         part
         for shape in shapely.from_wkb(wkb if wkb is not None else [])
         if shape is not None
-        for part in shapely.get_parts(shapely.make_valid(shapely.force_2d(shape)))
+        # A mended polygon may be a collection of a multipolygon and lines.
+        for part in shapely.get_parts(
+            shapely.get_parts(shapely.make_valid(shapely.force_2d(shape)))
+        )
         if part.geom_type == "Polygon" and not part.is_empty
     ]
     if not parts:

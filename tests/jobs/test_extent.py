@@ -247,6 +247,19 @@ def test_parts_that_cannot_be_met(
     assert "\n" not in str(caught.value)
 
 
+def test_polygons_that_cross_themselves_count_whole(tmp_path: Path) -> None:
+    """Mended, a bow-tie with a spike is two triangles and a line."""
+    path = write_scene(tmp_path / "s.tif", noise(40, 40), transform=Affine(1, 0, 0, 0, -1, 40))
+    crs = describe(path).georef.crs
+    bow = shapely.Polygon([(0, 0), (20, 20), (20, 0), (0, 20), (0, 30), (0, 20)])
+    assert {part.geom_type for part in shapely.get_parts(shapely.make_valid(bow))} > {"LineString"}
+    gpd.GeoSeries([bow], crs=crs).to_file(tmp_path / "bow.gpkg")
+    region = resolve_region(describe(path), Extent(aoi=str(tmp_path / "bow.gpkg")))
+    assert region.area is not None
+    inside = region.area.inside(Window(0, 0, 40, 40))
+    assert inside.sum() == pytest.approx(bow.buffer(0).area * 2, abs=25)
+
+
 def test_a_scene_without_crs_takes_plain_coordinates(tmp_path: Path) -> None:
     path = write_scene(tmp_path / "s.tif", noise(30, 40), crs=None, transform=Affine.identity())
     scene = describe(path)
