@@ -14,13 +14,18 @@ def calibrate(
     output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write.")],
     device: running.Device = "auto",
     precision: running.Precision = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model file and a picture that exist.")
+    ] = False,
 ) -> None:
     """Measure margin against exactness, store the smallest margin that keeps the promise, and plot
     the curve beside the model.
     """
+    from geounet.errors import OutputError
     from geounet.jobs.calibrate import calibrated
     from geounet.jobs.margin_plot import draw_margin_curve
     from geounet.jobs.plan import SegmentOptions
+    from geounet.jobs.thresholds import check_copy
     from geounet.model.bundle import load_bundle
     from geounet.model.runtime import Precision
     from geounet_cli import parse
@@ -29,13 +34,17 @@ def calibrate(
         device=parse.device(device),
         precision=parse.choice(precision, Precision, "--precision"),
     )
-    bundle = calibrated(scene, load_bundle(model), output, options)
+    source, picture = load_bundle(model), output.with_suffix(".png")
+    check_copy(output, source, overwrite)
+    if picture.exists() and not overwrite:
+        raise OutputError(f"{picture}: exists; replace it with --overwrite, or name another file")
+    bundle = calibrated(scene, source, output, options)
     typer.echo("margin px  pixels that differ from the exact margin")
     for margin, share in bundle.spec.margin_curve:
         chosen = "  <- default" if margin == bundle.spec.margin else ""
         typer.echo(f"{margin:>9}  {share:.2e}{chosen}")
-    if draw_margin_curve(output.with_suffix(".png"), bundle.spec):
-        typer.echo(f"{output.with_suffix('.png')}: the curve")
+    if draw_margin_curve(picture, bundle.spec):
+        typer.echo(f"{picture}: the curve")
     else:
         typer.echo("the curve is not drawn: matplotlib is not installed (pip install matplotlib)")
     typer.echo(f"{output}: margin {bundle.spec.margin} px, exact from {bundle.spec.reach} px")

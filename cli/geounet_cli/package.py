@@ -31,7 +31,7 @@ def package(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a model file that exists.")
+        bool, typer.Option("--overwrite", help="Replace a model file and a STAC item that exist.")
     ] = False,
 ) -> None:
     """Write averaged weights and measured facts as a model file, and its STAC item beside it."""
@@ -40,8 +40,9 @@ def package(
     from geounet.errors import OutputError
     from geounet.jobs import package as job
 
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output}: exists; replace it with --overwrite, or name another file")
+    for path in (output, output.with_suffix(".json")):
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists; replace it with --overwrite, or name another file")
     options = job.PackageOptions(
         machine=machine or f"{os.cpu_count()} CPU cores",
         margin=margin,

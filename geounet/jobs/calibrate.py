@@ -20,6 +20,8 @@ from geounet.tiles import round_up
 
 CORE = 512
 """Core of the measured tiles in pixels."""
+_SEAMS = 2
+# Rows and columns of tiles at least: a single tile has no seam and would promise anything.
 
 
 def margin_curve(
@@ -37,8 +39,14 @@ def margin_curve(
         (margin, share), as each is measured.
 
     Raises:
-        ConfigError: the model has no exact margin.
+        ConfigError: the model has no exact margin, or the scene hardly any seams.
     """
+    shape = make_plan(scene, bundle.spec, _at(bundle, "exact", options)).grid.shape
+    if min(shape) < _SEAMS:
+        raise ConfigError(
+            f"{scene.uri}: is {shape[0]} x {shape[1]} tiles of {CORE} px, too small to show what"
+            f" seams cost; take a scene of at least {_SEAMS} x {_SEAMS}"
+        )
     exact = np.concatenate(list(_mask_rows(scene, bundle, "exact", options)))
     known = exact != NODATA_ID
     if not known.any():
@@ -52,11 +60,7 @@ def _mask_rows(
     scene: Scene, bundle: ModelBundle, margin: int | str, options: SegmentOptions
 ) -> Iterator[np.ndarray]:
     spec = bundle.spec
-    width = round_up(spec.reach, spec.stride) if margin == "exact" else int(margin)
-    # An exact margin may need an apron on top where the scene is resampled; one stride covers it.
-    tile = CORE + 2 * (width + (spec.stride if margin == "exact" else 0))
-    chosen = replace(options, margin=margin, tile_size=tile, merge="crop")  # type: ignore[arg-type]
-    plan = make_plan(scene, spec, chosen)
+    plan = make_plan(scene, spec, _at(bundle, margin, options))
     work = Work(plan, bundle, decision_for(spec.legend, thresholds=spec.thresholds))
     runtime = runtime_for(bundle, plan.hardware)
     assembler = RowAssembler(plan.grid.shape[1])
@@ -64,6 +68,15 @@ def _mask_rows(
         for piece in segment_tiles(work, batch, runtime):
             for layers in assembler.add(piece):
                 yield layers.mask
+
+
+def _at(bundle: ModelBundle, margin: int | str, options: SegmentOptions) -> SegmentOptions:
+    """The options with a margin around cores of the measured size."""
+    spec = bundle.spec
+    width = round_up(spec.reach, spec.stride) if margin == "exact" else int(margin)
+    # An exact margin may need an apron on top where the scene is resampled; one stride covers it.
+    tile = CORE + 2 * (width + (spec.stride if margin == "exact" else 0))
+    return replace(options, margin=margin, tile_size=tile, merge="crop")  # type: ignore[arg-type]
 
 
 def calibrated(

@@ -10,6 +10,7 @@ import pytest
 import rasterio
 from geounet_cli.app import main
 
+from geounet.jobs import calibrate
 from tests.helpers import brightness_model, noise, painted, write_scene
 
 
@@ -136,6 +137,7 @@ def test_a_folder_and_a_pattern(folder: Path, capsys: pytest.CaptureFixture[str]
         (["*.jpg"], "*.jpg: matches no .tif"),
         ([""], "'': an empty name"),
         (["a.tif", "a_mask.tif"], "a_mask.tif: is itself one of the scenes"),
+        (["s.tif", "--aoi", "s.gpkg"], "s.gpkg: is itself read as s.gpkg"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -297,7 +299,10 @@ def test_models_shows_what_was_measured(capsys: pytest.CaptureFixture[str]) -> N
     assert "OpenStreetMap contributors (ODbL)" in printed
 
 
-def test_calibrate_stores_a_margin(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calibrate_stores_a_margin(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "CORE", 16)
     out = folder / "c.safetensors"
     assert geounet("calibrate", folder / "m.safetensors", folder / "s.tif", "-o", out) == 0
     printed = capsys.readouterr().out
@@ -305,12 +310,28 @@ def test_calibrate_stores_a_margin(folder: Path, capsys: pytest.CaptureFixture[s
     assert "c.png: the curve" in printed
     assert out.exists()
     assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    words = ["calibrate", folder / "m.safetensors", folder / "s.tif", "-o"]
+    for name, said in (
+        ("c.safetensors", "c.safetensors: exists; replace it with --overwrite"),
+        ("s.tif", "s.tif"),
+        ("m.safetensors", "m.safetensors"),
+    ):
+        assert geounet(*words, folder / name) == 1
+        assert said in capsys.readouterr().err
+    out.unlink()
+    assert geounet(*words, out) == 1
+    assert "c.png: exists" in capsys.readouterr().err
+    del before["c.safetensors"]
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert geounet(*words, out, "--overwrite") == 0
 
 
 def test_calibrate_without_matplotlib_says_so(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(calibrate, "CORE", 16)
     out = folder / "c.safetensors"
     assert geounet("calibrate", folder / "m.safetensors", folder / "s.tif", "-o", out) == 0
     assert "the curve is not drawn: matplotlib is not installed" in capsys.readouterr().out

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from geounet.errors import ModelError, OutputError
+from geounet.errors import ConfigError, ModelError, OutputError
+from geounet.jobs import calibrate
 from geounet.jobs.calibrate import calibrated
 from geounet.jobs.margin_plot import draw_margin_curve
 from geounet.jobs.plan import SegmentOptions, make_plan
@@ -22,7 +23,16 @@ def test_one_convolution_needs_one_pixel(tmp_path: Path) -> None:
     assert load_bundle(tmp_path / "c.safetensors") == result
 
 
-def test_scene_without_data_is_refused(tmp_path: Path) -> None:
+def test_a_scene_of_one_tile_promises_nothing(tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "s.tif", noise(600, 500))
+    model = load_bundle(brightness_model(tmp_path / "m.safetensors"))
+    with pytest.raises(ConfigError, match=r"s.tif: is 2 x 1 tiles of 512 px, too small"):
+        calibrated(str(scene), model, tmp_path / "c.safetensors", SegmentOptions(device="cpu"))
+    assert not (tmp_path / "c.safetensors").exists()
+
+
+def test_scene_without_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "CORE", 32)
     scene = write_scene(tmp_path / "s.tif", noise(70, 60) * 0, nodata=0)
     model = load_bundle(brightness_model(tmp_path / "m.safetensors"))
     with pytest.raises(ModelError, match=r"s.tif: holds no data"):

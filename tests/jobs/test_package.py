@@ -45,6 +45,9 @@ def test_everything_measured_lands_in_the_file_and_the_item(tmp_path: Path) -> N
     assert item["properties"]["mlm:hyperparameters"]["margin"] == spec.margin
     again = CliRunner().invoke(app, command)
     assert "exists; replace it with --overwrite" in str(again.exception)
+    out.unlink()  # the item alone, which could be anybody's
+    again = CliRunner().invoke(app, command)
+    assert "tiny.json: exists; replace it with --overwrite" in str(again.exception)
     with pytest.raises(ConfigError, match=r"NAME\.safetensors"):
         package(checkpoint, tmp_path / "tiny.pt", PackageOptions("a test"))
 
