@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
 from typing import Annotated, NoReturn
 
 import typer
@@ -129,25 +128,13 @@ def _kept_out(*names: str) -> Iterator[None]:
     pyogrio imports geopandas, and with it pandas, only to see whether it is there: half a second
     that no command has a use for.
     """
-    absent = _Absent(frozenset(names))
-    sys.meta_path.insert(0, absent)
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None stops an import
     try:
         yield
     finally:
-        sys.meta_path.remove(absent)
-
-
-class _Absent(MetaPathFinder):
-    """Finds nothing, and nothing else may look: ``None`` in ``sys.modules`` is taken by compiled
-    code, such as pyarrow's, for a package without contents.
-    """
-
-    def __init__(self, names: frozenset[str]) -> None:
-        self._names = names
-
-    def find_spec(self, name: str, path: object, target: object = None) -> None:
-        if name.partition(".")[0] in self._names:
-            raise ModuleNotFoundError(f"{name} is kept out", name=name)
+        for name in absent:
+            sys.modules.pop(name, None)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -1,5 +1,6 @@
 """The command line: what a person types, sees, and gets wrong."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from geounet_cli import app
 from geounet_cli.app import main
 
 from geounet.jobs import calibrate
@@ -336,3 +338,13 @@ def test_calibrate_without_matplotlib_says_so(
     assert geounet("calibrate", folder / "m.safetensors", folder / "s.tif", "-o", out) == 0
     assert "the curve is not drawn: matplotlib is not installed" in capsys.readouterr().out
     assert not (folder / "c.png").exists()
+
+
+def test_packages_that_are_kept_out_look_as_if_not_installed() -> None:
+    """Also to those who ask beforehand, as torch does."""
+    sys.modules.pop("antigravity", None)
+    with app._kept_out("antigravity"):
+        assert importlib.util.find_spec("antigravity") is None
+        with pytest.raises(ImportError):
+            importlib.import_module("antigravity")
+    assert importlib.util.find_spec("antigravity") is not None
