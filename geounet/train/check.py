@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from geounet.errors import ConfigError
 from geounet.mirror import mirror_index
 from geounet.tiles import TileGrid, Window, round_up
 from geounet.train.config import TrainConfig
@@ -70,8 +71,21 @@ class Check:
 
 
 def load_checks(config: TrainConfig) -> list[Check]:
-    """The scenes of every ``[[check]]``."""
+    """The scenes of every ``[[check]]``.
+
+    Raises:
+        ConfigError: nothing can be measured on one of them, or see
+            :func:`~geounet.train.load.load_scenes`.
+    """
     groups = load_scenes(config, config.check)
+    for item, scenes in zip(config.check, groups, strict=True):
+        # As tally counts: sets of several classes tell what is wrong, never what is right.
+        if not any(value.bit_count() == 1 for scene in scenes for value in scene.counts):
+            raise ConfigError(
+                f"check {item.name!r}: no pixel of its {len(scenes)} scenes has data and a label"
+                " that names one class alone, so nothing can be measured; name one in check.labels,"
+                " or leave the check out"
+            )
     return [
         Check(item.name, scenes, item.gsd[0] or config.network.resolution)
         for item, scenes in zip(config.check, groups, strict=True)

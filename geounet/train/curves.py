@@ -46,8 +46,10 @@ def plot(log: Sequence[dict[str, Any]], out: Path) -> None:
     left.set(xlabel="step", title="training loss")
     if steps:
         left.legend()
-    for name in dict.fromkeys(line["check"] for line in log if "check" in line):
-        points = [line for line in log if line.get("check", line.get("final")) == name]
+    # A check whose grid met no pixel that is labelled as one class alone has no mean.
+    measured = [line for line in log if "miou" in line]
+    for name in dict.fromkeys(line["check"] for line in measured if "check" in line):
+        points = [line for line in measured if line.get("check", line.get("final")) == name]
         right.plot([p["step"] for p in points], [p["miou"] for p in points], "o-", label=name)
     right.set(xlabel="step", title="mean IoU on scenes never trained on", ylim=(0, 1))
     if right.lines:

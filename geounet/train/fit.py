@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from geounet.train.feed import Feed
 from geounet.train.load import load_pools
 from geounet.train.logbook import Logbook, means
 from geounet.train.loss import TERMS, Evidence
-from geounet.train.network import initial_network, read_checkpoint
+from geounet.train.network import RESUMED, initial_network, read_checkpoint
 from geounet.train.pace import Pace
 from geounet.train.ranks import Place, agreed, autocast, choose_device, joined
 from geounet.train.samples import Batch, Sampler
@@ -33,6 +34,7 @@ from geounet.train.settings import build
 
 CHECKPOINT, BEST = "last.pt", "best.pt"
 _LOG_EVERY = 10  # steps averaged per line
+_SETTINGS = ("weight_decay", "factor")  # of the optimizer's groups, from the configuration
 
 
 def learning_rate(step: int, progress: float, fit: FitConfig) -> float:
@@ -82,10 +84,12 @@ class State:
         return self.progress(fit) >= 1 or (fit.patience > 0 and self.stale >= fit.patience)
 
 
-def start(config: TrainConfig, place: Place | None = None) -> State:
-    """A network to train, with pretrained weights where the configuration asks for them."""
+def start(config: TrainConfig, place: Place | None = None, again: bool = False) -> State:
+    """A network to train, with pretrained weights where the configuration asks for them; without,
+    where a checkpoint is to be restored ``again``.
+    """
     place = place or Place(choose_device(config.fit.device, 0))
-    network = initial_network(config).to(place.device)
+    network = initial_network(config, bare=again).to(place.device)
     if config.fit.bfloat16:
         network = network.to(memory_format=torch.channels_last)
     if place.world > 1 and place.device.type == "cuda":
@@ -200,21 +204,43 @@ def restore(state: State, config: TrainConfig, path: Path) -> State:
     Raises:
         ConfigError: it cannot be read, or is of another network, legend or kind of loop.
     """
-    content = read_checkpoint(path)
+    content = read_checkpoint(path, RESUMED)
     before = build(TrainConfig, json.loads(content["config"]), "")
     for key in ("network", "legend"):
         if getattr(before, key) != getattr(config, key):
             raise ConfigError(f"{path}: was written with another {key}; start a new run instead")
     state.network.load_state_dict(content["network"])
     state.average.load_state_dict(content["average"])
+    _restore_optimizer(state.optimizer, content["optimizer"], path)
+    state.step, state.seconds = content["step"], content["seconds"]
+    if _best_counts(before, config, path):
+        state.best, state.stale = content["best"], content["stale"]
+    return state
+
+
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, content: dict[str, Any], path: Path
+) -> None:
+    """Take the moments of a checkpoint; what the configuration says of the groups stays."""
+    said = [
+        {key: group[key] for key in _SETTINGS if key in group} for group in optimizer.param_groups
+    ]
     try:
-        state.optimizer.load_state_dict(content["optimizer"])
+        optimizer.load_state_dict(content)
     except ValueError as error:
         raise ConfigError(f"{path}: was written by another loop; name another folder") from error
-    state.step, state.seconds = content["step"], content["seconds"]
+    for group, settings in zip(optimizer.param_groups, said, strict=True):
+        group.update(settings)
+
+
+def _best_counts(before: TrainConfig, config: TrainConfig, path: Path) -> bool:
+    """Whether the best score of a checkpoint is one to go on from: early stopping was on, on the
+    same checks, and the weights that it was reached with are still there.
+    """
     # Checkpoints of the first release know no early stopping.
-    state.best, state.stale = content.get("best", -1.0), content.get("stale", 0)
-    return state
+    if before.fit.patience == 0 or before.check != config.check:
+        return False
+    return config.fit.patience == 0 or path.with_name(BEST).is_file()
 
 
 def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
@@ -233,7 +259,7 @@ def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
     except OSError as error:
         raise OutputError(f"{out}: is no folder and cannot become one: {error.strerror}") from error
     with joined(config.fit.device, config.fit.batch) as place:
-        state = start(config, place)
+        state = start(config, place, again)
         if again:
             restore(state, config, path)
         feed = Feed(

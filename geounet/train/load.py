@@ -66,8 +66,14 @@ def load_pools(config: TrainConfig) -> list[Pool]:
     if not pools:
         raise ConfigError("no scene is left to train on; exclude fewer")
     if config.town is not None:
-        _check_scales(config.town, "a town", _TOWN_GSD)
+        _check_scales(config.town, "a town", _TOWN_GSD, config.network.resolution)
         pools.append(pool_of(make_towns(config.town, legend), config.town, legend))
+    if not any(pool.share > 0 for pool in pools):
+        lost = ", ".join(repr(source.name) for source in config.source if source.share > 0)
+        raise ConfigError(
+            f"source {lost}: exclude leaves no scene, and no other source has a share; exclude"
+            " fewer, or give another a share above 0"
+        )
     return pools
 
 
@@ -113,7 +119,7 @@ def _small(scenes: Sequence[Scene], config: TrainConfig) -> set[str]:
 def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -> LabelledScene:
     """A scene with its labels; one without a CRS counts as one of 1 m."""
     legend, gsd, spec = Legend(config.legend), scene.georef.gsd or 1.0, model_spec(config)
-    _check_scales(source, scene.uri, gsd)
+    _check_scales(source, scene.uri, gsd, config.network.resolution)
     bands = choose_bands(scene, config.network.bands, source.bidx)
     files = FilePixels(
         scene,
@@ -136,11 +142,15 @@ def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -
     return make_scene(name, pixels, gsd, files.reader.areas, aspect=aspect)
 
 
-def _check_scales(source: SourceConfig | TownConfig, where: str, gsd: float) -> None:
-    for value in source.gsd:
+def _check_scales(
+    source: SourceConfig | TownConfig, where: str, gsd: float, resolution: float
+) -> None:
+    for given in source.gsd:
+        value, key = (given, "gsd") if given else (resolution, "gsd (network.resolution)")
+        # Without either, windows are as coarse as their scene.
         if value and not gsd / _SCALES <= value <= gsd * _SCALES:
             raise ConfigError(
-                f"source {source.name!r}: gsd {value:g} is more than {_SCALES:g} times coarser or"
+                f"source {source.name!r}: {key} {value:g} is more than {_SCALES:g} times coarser or"
                 f" finer than the {gsd:.3g} m of {where}; give {gsd / _SCALES:.2g} to"
                 f" {gsd * _SCALES:.2g}"
             )

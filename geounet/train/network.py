@@ -25,6 +25,8 @@ from geounet.train.config import TrainConfig
 IMAGENET = {f"imagenet-lite{size}": size for size in LITE_SIZES}
 """Values of ``network.pretrained`` for encoder weights from ImageNet, and the encoder's size."""
 _PARTS = {"network", "average", "optimizer", "step", "seconds", "config"}
+RESUMED = "leave out --resume to start anew"
+"""What to do about a checkpoint to go on from that is missing."""
 _HUB, _ENCODER = "hub:", "encoder:"
 
 
@@ -50,8 +52,10 @@ def model_spec(config: TrainConfig) -> ModelSpec:
     )
 
 
-def initial_network(config: TrainConfig) -> nn.Module:
-    """The network to train, with pretrained weights where the configuration asks for them."""
+def initial_network(config: TrainConfig, bare: bool = False) -> nn.Module:
+    """The network to train, with pretrained weights where the configuration asks for them, unless
+    ``bare``: a checkpoint's take their place, and where they came from need not be there any more.
+    """
     torch.manual_seed(config.fit.seed)
     spec = model_spec(config)
     least = 2 * spec.shrink + 1
@@ -60,7 +64,7 @@ def initial_network(config: TrainConfig) -> nn.Module:
             f"fit.window {config.fit.window} must be a multiple of the network's stride"
             f" {spec.stride} and at least {round_up(least, spec.stride)}"
         )
-    source = config.network.pretrained
+    source = None if bare else config.network.pretrained
     if source is not None and source.startswith(_HUB):
         return network_from_hub(spec, source.removeprefix(_HUB))
     network = build_network(spec)
@@ -93,14 +97,20 @@ def _start_from(network: nn.Module, source: str) -> None:
         ) from error
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint: plain values and tensors, nothing executable."""
+def read_checkpoint(path: Path, remedy: str = "name last.pt of a run") -> dict[str, Any]:
+    """The content of a checkpoint: plain values and tensors, nothing executable.
+
+    Raises:
+        ConfigError: it cannot be read; ``remedy`` is what to do where there is none.
+    """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no checkpoint; leave out --resume to start anew") from error
+        raise ConfigError(f"{path}: no such checkpoint; {remedy}") from error
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise ConfigError(f"{path}: not a checkpoint, or damaged; start a new run") from error
+        raise ConfigError(
+            f"{path}: not a checkpoint, or damaged; name another, or train anew"
+        ) from error
     if not isinstance(content, dict) or not set(content) >= _PARTS:
         raise ConfigError(f"{path}: not a checkpoint of a training run; name last.pt of one")
     return content

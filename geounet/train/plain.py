@@ -82,7 +82,7 @@ def train_plainly(config: TrainConfig, steps: int, out: Path, again: bool = Fals
     fit = replace(config.fit, loss={}, dice=0.5, class_weights={}, weight_map=None)
     config = replace(config, fit=fit)
     scenes = [scene for pool in load_pools(config) if pool.share > 0 for scene in pool.scenes]
-    state = _start(config)
+    state = _start(config, again)
     if again:
         restore(state, config, path)
     feed = Feed(PlainSampler(config, scenes), state.place, fit.batch, fit.workers)
@@ -100,9 +100,9 @@ def train_plainly(config: TrainConfig, steps: int, out: Path, again: bool = Fals
     return state
 
 
-def _start(config: TrainConfig) -> State:
+def _start(config: TrainConfig, again: bool) -> State:
     place = Place(choose_device(config.fit.device, 0))
-    network = initial_network(config).train().to(place.device)
+    network = initial_network(config, bare=again).train().to(place.device)
     if config.fit.bfloat16:
         network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)

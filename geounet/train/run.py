@@ -62,9 +62,9 @@ def enough_memory(fit: FitConfig) -> Iterator[None]:
 
 def _since(path: Path, config: TrainConfig) -> str:
     """The settings that differ from those of a checkpoint, or nothing."""
-    from geounet.train.network import read_checkpoint
+    from geounet.train.network import RESUMED, read_checkpoint
 
-    before = json.loads(read_checkpoint(path)["config"])
+    before = json.loads(read_checkpoint(path, RESUMED)["config"])
     found = list(changes(before, json.loads(json.dumps(asdict(config)))))
     more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return ", ".join(found[:_NAMED]) + more

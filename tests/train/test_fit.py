@@ -158,6 +158,16 @@ def test_the_log_becomes_a_picture(tmp_path: Path) -> None:
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_check_that_measured_nothing_is_not_drawn(tmp_path: Path) -> None:
+    log = [
+        {"step": 10, "check": "coarse", "land": 0.5},
+        {"step": 10, "check": "fine"},
+        {"step": 20, "check": "fine", "miou": 0.5},
+    ]
+    plot(log, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_resumed_log_forgets_what_was_lost(tmp_path: Path) -> None:
     steps = [(10, 1.0), (20, 2.0), (30, 3.0), (25, 4.0), (35, 5.0)]
     lines = [json.dumps({"step": step, "loss": loss}) for step, loss in steps]
@@ -221,6 +231,68 @@ def test_early_stopping_keeps_the_best(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(loop, "run_check", lambda *_: {"miou": 1.0})
     again = fit(config, tmp_path / "run", again=True)
     assert (again.step, again.stale) == (8, 2)
+
+
+@pytest.mark.parametrize("case", ["patience", "checks", "best"])
+def test_a_best_score_that_no_longer_counts_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """Early stopping turned on, other checks, or weights that are gone: judging begins anew."""
+    config = config_for(tmp_path, steps=8, check_every=2, patience=0 if case == "patience" else 3)
+    scores = iter([0.9, 0.5, 0.5, 0.5, 0.5])
+    monkeypatch.setattr(loop, "run_check", lambda *_: {"miou": next(scores)})
+    fit(config, tmp_path / "run")
+    best = tmp_path / "run" / BEST
+    assert best.is_file() == (case != "patience")
+    more = replace(config, fit=replace(config.fit, steps=12, patience=3))
+    if case == "checks":
+        more = replace(more, check=(replace(config.check[0], gsd=(1.0, 1.0)),))
+    elif case == "best":
+        best.unlink()
+    scores = iter([0.3, 0.4, 0.4])
+    state = fit(more, tmp_path / "run", again=True)
+    assert (state.step, state.best, state.stale) == (12, 0.4, 0)
+    assert read_checkpoint(best)["step"] == 12
+
+
+def test_changed_settings_of_the_optimizer_hold_after_resuming(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=1)
+    before = fit(config, tmp_path / "run")
+    changed = replace(config, fit=replace(config.fit, weight_decay=0.5, encoder_rate=0.125))
+    state = loop.restore(loop.start(changed), changed, tmp_path / "run" / CHECKPOINT)
+    groups = state.optimizer.param_groups
+    said = [(group["weight_decay"], group["factor"]) for group in groups]
+    assert said == [(0.5, 0.125), (0.0, 0.125), (0.5, 1.0), (0.0, 1.0)]
+    for group, old in zip(groups, before.optimizer.param_groups, strict=True):
+        for weight, same in zip(group["params"], old["params"], strict=True):
+            moment = state.optimizer.state[weight]["exp_avg"]
+            assert torch.equal(moment, before.optimizer.state[same]["exp_avg"])
+
+
+def test_resuming_needs_no_pretrained_weights(tmp_path: Path) -> None:
+    config = config_for(tmp_path, steps=2)
+    fit(config, tmp_path / "first")
+    path = tmp_path / "first" / CHECKPOINT
+    config = replace(config, network=replace(config.network, pretrained=str(path)))
+    longer = replace(config, fit=replace(config.fit, steps=4))
+    for name in ("there", "gone"):
+        fit(config, tmp_path / name)
+    whole = fit(longer, tmp_path / "there", again=True).network.state_dict()
+    path.unlink()
+    resumed = fit(longer, tmp_path / "gone", again=True).network.state_dict()
+    assert all(torch.equal(value, whole[key]) for key, value in resumed.items())
+    with pytest.raises(ConfigError, match="no such file"):
+        fit(longer, tmp_path / "new")
+
+
+def test_a_missing_checkpoint_is_told_apart(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.pt"
+    with pytest.raises(
+        ConfigError, match=r"absent\.pt: no such checkpoint; name last\.pt of a run$"
+    ):
+        export(absent, tmp_path / "tiny.safetensors", "a test")
+    with pytest.raises(ConfigError, match=r"last\.pt: no such checkpoint; leave out --resume"):
+        fit(config_for(tmp_path), tmp_path / "run", again=True)
 
 
 @pytest.mark.parametrize(

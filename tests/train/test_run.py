@@ -89,6 +89,16 @@ def test_scales_far_from_the_scenes_are_refused(
         load_pools(replace(config, town=town))
 
 
+def test_a_resolution_far_from_the_scenes_is_refused_where_gsd_is_left_out(tmp_path: Path) -> None:
+    config = config_for(tmp_path)
+    coarse = replace(config, network=replace(config.network, resolution=40.0))
+    message = r"'blocks': gsd \(network\.resolution\) 40 is more than 32 .*give 0\.016 to 16"
+    with pytest.raises(ConfigError, match=message):
+        load_pools(coarse)
+    source = replace(config.source[0], gsd=(0.5, 1.0))
+    assert load_pools(replace(coarse, source=(source,)))
+
+
 def test_windows_are_not_larger_than_memory() -> None:
     with pytest.raises(ConfigError, match=r"fit\.window 32000 must be 1 \.\. 4096"):
         FitConfig(1, window=32000)

@@ -219,6 +219,17 @@ def test_a_source_without_a_label_is_refused(tmp_path: Path) -> None:
         load_pools(replace(config, source=(source,)))
 
 
+def test_shares_of_scenes_that_are_excluded_are_missed(tmp_path: Path) -> None:
+    config = config_for(tmp_path)
+    lost = replace(config.source[0], exclude=("train_*.tif",))
+    rest = replace(config.source[0], name="rest", share=0.0)
+    run = replace(config, source=(lost, rest))
+    with pytest.raises(ConfigError, match=r"source 'blocks': exclude leaves no scene, .* share"):
+        load_pools(run)
+    town = TownConfig(0.1, (0.5, 1.0), scenes=1, size=64)
+    assert [pool.share for pool in load_pools(replace(run, town=town))] == [0.0, 0.1]
+
+
 def test_patterns_and_exclusions(tmp_path: Path) -> None:
     for name in ("t1", "t2", "t6"):
         write_pair(tmp_path, name, *blocks(32, 32))
@@ -415,6 +426,19 @@ def test_a_check_of_a_perfect_network_is_one(tmp_path: Path) -> None:
     (check,) = load_checks(config)
     result = run_check(check, ByColor(), config)
     assert result == {"land": 1.0, "building": 1.0, "water": 1.0, "miou": 1.0}
+
+
+@pytest.mark.parametrize("exclude", [(), ("held_*.tif",)])
+def test_a_check_on_which_nothing_can_be_measured_is_refused(
+    tmp_path: Path, exclude: tuple[str, ...]
+) -> None:
+    config = config_for(tmp_path)
+    labels = LABELS if exclude else {"0": (), "1": ("building", "water"), "2": ()}
+    check = replace(config.check[0], labels=labels, exclude=exclude)
+    with pytest.raises(
+        ConfigError, match=r"check 'held back': no pixel .* nothing can be measured"
+    ):
+        load_checks(replace(config, check=(check,)))
 
 
 def test_a_building_that_the_window_cuts_in_two_is_one() -> None:
