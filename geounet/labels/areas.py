@@ -15,6 +15,7 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 from pyogrio.raw import read
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
@@ -62,7 +63,11 @@ class Areas:
 
 
 def read_areas(
-    path: Path, scene: Scene, column: str | None, encode: Callable[[str, str], int]
+    path: Path,
+    scene: Scene,
+    column: str | None,
+    encode: Callable[[str, str], int],
+    anywhere: bool = False,
 ) -> Areas:
     """Read the polygons of all layers of a file, in the pixel coordinates of ``scene``.
 
@@ -71,10 +76,13 @@ def read_areas(
         scene: where they will be drawn.
         column: the attribute that tells the class; None: the value is ``*`` for all.
         encode: value and place of a polygon -> its code.
+        anywhere: whether there may be no polygon in the scene: where an area of interest says that
+            one looked for them, or nothing is to be left out.
 
     Raises:
         LabelError: the file cannot be read, lacks the column or a CRS; a geometry is invalid or
-            not a polygon; all polygons lie to one side of the scene.
+            not a polygon; or, unless they may be ``anywhere``, all polygons lie to one side of the
+            scene.
     """
     found: list[np.ndarray] = []
     codes: list[int] = []
@@ -86,10 +94,11 @@ def read_areas(
             for fid, value in zip(layer.fids, layer.values, strict=True)
         ]
         found.append(_to_pixels(_in_crs(layer, scene), scene))
-    shapes = np.concatenate(found)
+    shapes = np.concatenate([np.empty(0, object), *found])
     kept = ~shapely.is_empty(shapes)
     areas = Areas(shapes[kept], np.array(codes, np.uint8)[kept], shapely.STRtree(shapes[kept]))
-    _check_place(areas, scene, path)
+    if not anywhere:
+        _check_place(areas, scene, path)
     return areas
 
 
@@ -128,7 +137,11 @@ def _read_layer(path: Path, layer: str, column: str | None) -> _Layer:
     except (DataSourceError, DataLayerError) as error:
         raise LabelError(f"{path}: cannot be read ({_line(error)})") from error
     values = [ANY] * len(fids) if column is None else [_text(value) for value in data[0]]
-    return _Layer(where, shapely.from_wkb(wkb), fids, values, facts["crs"])
+    try:
+        shapes = shapely.from_wkb(wkb)
+    except shapely.GEOSException as error:
+        raise LabelError(f"{where}: holds a broken geometry ({_line(error)}); mend it") from error
+    return _Layer(where, shapes, fids, values, facts["crs"])
 
 
 def _check_shapes(layer: _Layer) -> None:
@@ -160,7 +173,13 @@ def _in_crs(layer: _Layer, scene: Scene) -> np.ndarray:
         return layer.shapes
     if layer.crs is None:
         raise LabelError(f"{layer.where}: has no CRS; assign the one it was drawn in")
-    change = Transformer.from_crs(layer.crs, CRS.from_wkt(scene.georef.crs), always_xy=True)
+    try:
+        change = Transformer.from_crs(layer.crs, CRS.from_wkt(scene.georef.crs), always_xy=True)
+    except ProjError as error:
+        raise LabelError(
+            f"{layer.where}: its CRS cannot be brought to that of {scene.uri} ({_line(error)});"
+            " assign the one it was drawn in"
+        ) from error
 
     def changed(points: np.ndarray) -> np.ndarray:
         result = np.column_stack(change.transform(*points.T))

@@ -132,14 +132,14 @@ def find_labels(files: LabelFiles, scene: Scene, coding: LabelCoding) -> LabelSo
         LabelError: see :mod:`geounet.labels.areas`.
     """
     aoi, ignore = (
-        read_areas(path, scene, None, lambda value, where: 1) if path else None
-        for path in (files.aoi, files.ignore)
+        read_areas(path, scene, None, lambda value, where: 1, anywhere) if path else None
+        for path, anywhere in ((files.aoi, False), (files.ignore, True))
     )
     if aoi is not None and files.aoi is not None:
         check_inside(aoi, scene, files.aoi)
     areas = None
     if files.polygons:
-        areas = read_areas(files.path, scene, files.column, coding.code)
+        areas = read_areas(files.path, scene, files.column, coding.code, aoi is not None)
         if aoi is None:
             check_inside(areas, scene, files.path)
         check_overlaps(areas, scene, files.path)

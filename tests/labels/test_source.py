@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyogrio
 import pytest
 import shapely
 from pyproj import Transformer
@@ -202,6 +203,13 @@ def test_a_scene_without_labels_needs_an_area_of_interest(tmp_path: Path) -> Non
     assert (codes == 1).sum() == 180
     with pytest.raises(LabelError, match=r"l\.geojson: none of its 2 polygons"):
         read_all(LabelFiles(aoi, aoi=path), scene, coding)
+    aside = polygons(tmp_path / "s.geojson", around[1:], ["a"], "EPSG::32633")
+    empty = polygons(tmp_path / "e.geojson", [], [], "EPSG::32633")
+    for other in (aside, empty):
+        codes = read_all(LabelFiles(other, aoi=aoi, ignore=other), scene, coding)
+        assert (codes == 1).sum() == 180
+        with pytest.raises(LabelError, match=r"outside the scene|holds no polygon"):
+            read_all(LabelFiles(other), scene, coding)
 
 
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
@@ -212,6 +220,14 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
         read_all(LabelFiles(path, "class"), scene, coding)
     with pytest.raises(LabelError, match=r"x 500000\.5, y 5399999\.5 has no place in the CRS of"):
         read_all(LabelFiles(path, "kind"), scene, coding_for({"a": ("water",)}, LEGEND))
+    corners = np.array([(0, 0), (9, 0), (9, 9), (0, 9)], "<f8")  # and not back to the first
+    unclosed = b"\x01" + np.array([3, 1, 4], "<u4").tobytes() + corners.tobytes()
+    pyogrio.raw.write(
+        str(tmp_path / "open.gpkg"), np.array([unclosed], object), [], [],
+        geometry_type="Polygon", crs="EPSG:32633",
+    )  # fmt: skip
+    with pytest.raises(LabelError, match=r"open\.gpkg, layer 'open': holds a broken geometry"):
+        read_all(LabelFiles(tmp_path / "open.gpkg"), scene, coding)
     (tmp_path / "no.geojson").write_text("{")
     with pytest.raises(LabelError, match="cannot be read as polygons"):
         read_all(LabelFiles(tmp_path / "no.geojson"), scene, coding)
