@@ -162,7 +162,9 @@ def evaluate_mask(
     allowed = coding.allowed(legend)
     tolerance = options.pixels(scene)
     confusion = PartialConfusion.empty(allowed)
-    edges = BoundaryCounter(allowed, tolerance)
+    # A tolerance in pixels counts them as they are; one in metres is the same in all directions.
+    aspect = scene.georef.aspect if options.unit == "m" else 1.0
+    edges = BoundaryCounter(allowed, tolerance, aspect)
     drawn = ErrorMap(scene.shape, legend, allowed) if picture else None
     with open_labels(truth.files, scene, coding) as labels:
         collectors = {

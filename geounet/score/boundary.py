@@ -53,12 +53,16 @@ class BoundaryScores:
 class BoundaryCounter:
     """Counts boundaries; rows are pushed from top to bottom, and a few are kept."""
 
-    def __init__(self, allowed: np.ndarray, tolerance: float = TOLERANCE) -> None:
+    def __init__(
+        self, allowed: np.ndarray, tolerance: float = TOLERANCE, aspect: float = 1.0
+    ) -> None:
         """
         Args:
             allowed: bool ``(labels, classes)``, see :class:`~geounet.metrics.PartialConfusion`;
                 classes that no label names alone have no boundary.
-            tolerance: in pixels, >= 0.
+            tolerance: in pixels, >= 0; with an ``aspect`` other than 1, in sides of a square as
+                large as a pixel.
+            aspect: a pixel's height relative to its width.
         """
         if not 0 <= tolerance < 1000:
             raise ConfigError(f"boundary tolerance {tolerance} must lie in 0 .. 1000 pixels")
@@ -70,7 +74,8 @@ class BoundaryCounter:
         self._no[: len(allowed)] = ~allowed
         self._judged = np.flatnonzero(single.any(axis=0))
         self._tolerance = tolerance
-        self._reach = int(tolerance) + 1
+        self._steps = np.array([aspect**0.5, aspect**-0.5])  # between rows, between columns
+        self._reach = int(tolerance / self._steps[0]) + 1
         self._labels: np.ndarray | None = None
         self._found: np.ndarray | None = None
         self._open = 0  # first of the kept rows that is not counted yet
@@ -113,7 +118,9 @@ class BoundaryCounter:
             result[2 * place] = len(own)
             if len(own) and len(other):
                 bound = self._tolerance + 1e-6  # the tolerance itself counts
-                distance, _ = cKDTree(other).query(own, distance_upper_bound=bound)
+                distance, _ = cKDTree(other * self._steps).query(
+                    own * self._steps, distance_upper_bound=bound
+                )
                 result[2 * place + 1] = int(np.isfinite(distance).sum())
         return np.array(result, np.int64)
 

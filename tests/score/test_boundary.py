@@ -75,6 +75,20 @@ def test_scores_of_a_shifted_square() -> None:
     assert streamed(labels, np.zeros_like(labels), 3, 6).f1[1] == 0
 
 
+@pytest.mark.parametrize(("axis", "pixels"), [(0, 8), (1, 4)])
+def test_pixels_that_are_not_square(axis: int, pixels: int) -> None:
+    """0.25 m high and 0.5 m wide: an edge that is 2 m away is so in either direction."""
+    labels, moved = np.zeros((80, 60), np.uint8), np.zeros((80, 60), np.uint8)
+    for mask, start in ((labels, 20), (moved, 20 + pixels)):
+        (mask if axis == 0 else mask.T)[start:] = 1
+    side = (0.25 * 0.5) ** 0.5
+    for metres, want in ((1.9, 0.0), (2.01, 1.0)):
+        counter = BoundaryCounter(ALLOWED, metres / side, aspect=0.5)
+        for row in range(0, 80, 11):
+            counter.push(labels[row : row + 11], moved[row : row + 11])
+        assert counter.finish().f1[1] == want
+
+
 def test_a_wild_tolerance_is_refused() -> None:
     with pytest.raises(ConfigError, match="tolerance -1"):
         BoundaryCounter(ALLOWED, -1)
