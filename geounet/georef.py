@@ -81,6 +81,22 @@ class Georef:
         shown = dict.fromkeys(f"{side:.3g}" for side in self.sides or ())
         return f"{' x '.join(shown)} m" if shown else "unknown size"
 
+    @property
+    def ground_scale(self) -> tuple[float, float]:
+        """Factors of x and y by which directions become those on the ground, clockwise from up, at
+        the scene's centre: a degree of longitude is shorter than one of latitude, and without a CRS
+        y may point down.
+        """
+        a, b, _, d, e, _ = self.transform
+        if self.surface == "pixels":
+            return 1.0, -1.0 if self.determinant > 0 else 1.0
+        if self.surface == "plane":
+            return 1.0, 1.0
+        # The ground's height and width of a pixel, k^2 b^2 + e^2 and k^2 a^2 + d^2, give k.
+        square = self.aspect**2
+        above, below = e**2 - square * d**2, square * a**2 - b**2
+        return (math.sqrt(above / below) if above * below > 0 else 1.0), 1.0
+
     def to_crs(self, points: np.ndarray) -> np.ndarray:
         """Pixel-corner coordinates to CRS coordinates.
 

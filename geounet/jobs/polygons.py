@@ -192,8 +192,10 @@ class PolygonMaker:
                 )
 
     def _shape(self, polygons: Polygons, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Orientation and rectangularity of some polygons."""
-        outlines = polygons.take(rows).to_shapely(self._georef.transform)
+        """Orientation and rectangularity of some polygons, on the ground."""
+        a, b, c, d, e, f = self._georef.transform
+        x, y = self._georef.ground_scale
+        outlines = polygons.take(rows).to_shapely((x * a, x * b, x * c, y * d, y * e, y * f))
         return orientation_and_rectangularity(outlines)
 
     def __enter__(self) -> Self:

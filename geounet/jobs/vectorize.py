@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from geounet import __version__
-from geounet.errors import ConfigError
+from geounet.errors import ConfigError, OutputError
 from geounet.files import write_whole
 from geounet.jobs.options import OutputOptions, PolygonOptions, polygon_options
 from geounet.jobs.outputs import (
@@ -27,6 +27,7 @@ from geounet.jobs.outputs import (
 )
 from geounet.jobs.report import COMPILING, Listener, Report, reported
 from geounet.raster.classes import STRIP, ClassMask, class_rows, describe_mask
+from geounet.raster.remote import file_name, is_remote
 from geounet.raster.scene import Scene
 
 
@@ -97,7 +98,8 @@ def vectorize_masks(
         A report per mask, in order.
 
     Raises:
-        OutputError: two masks would write the same file, or one over another.
+        OutputError: two masks would write the same file, or one over another; or one lies on a
+            server and no folder is named.
     """
     listener = listener or Listener()
     records = [_record_path(mask, output) for mask in masks]
@@ -120,7 +122,7 @@ def vectorize_mask(
     mask = describe_mask(uri, dict(options.names), frozenset(options.nodata))
     polygons = polygon_options(mask.legend, output, mask.codes, mask.hidden)
     record = _record_path(uri, output)
-    folder, stem = record.parent, Path(uri).stem
+    folder, stem = record.parent, _stem(uri)
     outputs = Outputs(record, vector_paths(folder, stem, polygons.chosen_legend, output))
     check_outputs([uri], [outputs])
     identity = digest_of(mask.scene, output, legend=mask.legend.to_dict(), values=mask.values)
@@ -154,7 +156,13 @@ def vectorize_mask(
 
 
 def _record_path(uri: str, output: OutputOptions) -> Path:
-    return (output.folder or Path(uri).parent) / f"{Path(uri).stem}_vectorize.json"
+    if output.folder is None and is_remote(uri):
+        raise OutputError(f"{uri}: results cannot lie beside it; name a folder with -o")
+    return (output.folder or Path(uri).parent) / f"{_stem(uri)}_vectorize.json"
+
+
+def _stem(uri: str) -> str:
+    return Path(file_name(uri)).stem
 
 
 def _write_record(path: Path, identity: str, mask: ClassMask, outputs: Outputs) -> None:

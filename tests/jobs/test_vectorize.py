@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.features import shapes
 
+from geounet.errors import OutputError
 from geounet.jobs.execute import dask_client
 from geounet.jobs.options import CleanUp, OutputOptions
 from geounet.jobs.plan import SegmentOptions
@@ -188,6 +189,39 @@ def test_no_polygon_runs_around_the_globe(tmp_path: Path) -> None:
     left, _, right, _ = frame.total_bounds
     assert left < 180 < right < left + 0.1
     assert frame.to_crs("EPSG:32660").area.sum() == pytest.approx(600.0**2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:4326", (0.5 / 55800, 0, 10, 0, -0.5 / 111412, 60)),
+        ("EPSG:4326", (0.5 / 55800, 0, 10, 0, 0.5 / 111412, 60)),
+        ("EPSG:32632", (0.5, 0, 500000, 0, -0.5, 6650000)),
+        ("EPSG:3857", (1, 0, 1113194, 0, -1, 8399737)),
+        (None, (1, 0, 0, 0, 1, 0)),
+    ],
+)
+def test_directions_are_those_on_the_ground(
+    tmp_path: Path, crs: str | None, transform: tuple[float, ...]
+) -> None:
+    """A house of 80 by 30 pixels that leans 30 degrees to the right of north."""
+    row, col = np.mgrid[:160, :160] - 79.5
+    if transform[4] > 0 and crs:
+        row = -row  # the first row lies in the south
+    along, across = (col * np.sin(turn) - row * np.cos(turn) for turn in np.radians((30.0, 120.0)))
+    values = ((abs(along) < 40) & (abs(across) < 15)).astype(np.uint8)
+    mask = foreign(tmp_path / "m.tif", values, crs=crs, transform=transform)
+    meaning = MaskOptions(((1, "building"),))
+    (report,) = run(mask, meaning=meaning, folder=tmp_path, formats=("parquet",))
+    assert report.error is None, report.error
+    frame = gpd.read_parquet(tmp_path / "m_building.parquet")
+    assert frame["orientation"][0] == pytest.approx(30, abs=1)
+    assert frame["rectangularity"][0] > 0.97
+
+
+def test_a_mask_on_a_server_needs_a_folder() -> None:
+    with pytest.raises(OutputError, match="name a folder with -o"):
+        run(Path("/vsicurl/http://127.0.0.1:1/mask.tif"))
 
 
 def test_where_a_crs_is_not_defined_is_said_before_the_work(tmp_path: Path) -> None:
