@@ -11,6 +11,7 @@ _PREFIXES = {
     "az": "/vsiaz/",
     "gs": "/vsigs/",
 }
+_ARCHIVES = ("/vsizip/", "/vsitar/", "/vsigzip/", "/vsi7z/", "/vsirar/")
 _SETTINGS = {
     # A server's folder is not listed, and no side-car file is asked for.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -55,6 +56,10 @@ def gdal_settings(uri: str) -> dict[str, str]:
     if not is_remote(uri):
         return {}
     settings = dict(_SETTINGS)
+    if uri.startswith(_ARCHIVES):
+        # Side-car files lie in the archive too, and it is no GeoTIFF itself.
+        del settings["GDAL_DISABLE_READDIR_ON_OPEN"]
+        return {key: value for key, value in settings.items() if key not in os.environ}
     suffix = PurePosixPath(uri).suffix.lower()
     if suffix in (".tif", ".tiff"):
         # Nothing else is asked of the server. A signed address ends otherwise.

@@ -139,6 +139,9 @@ def test_settings_leave_local_files_and_the_users_own_alone(
 ) -> None:
     assert gdal_settings("folder/d.tif") == {}
     extensions = "CPL_VSIL_CURL_ALLOWED_EXTENSIONS"
+    archive = gdal_settings("/vsizip//vsicurl/https://a.b/c.zip/d.tif")  # with its side-car files
+    assert archive
+    assert not {extensions, "GDAL_DISABLE_READDIR_ON_OPEN"} & set(archive)
     assert extensions in gdal_settings("s3://bucket/d.tif")
     assert extensions not in gdal_settings("https://a.b/d.tif?token=1")
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "9")
