@@ -148,10 +148,13 @@ class PolygonMaker:
             self._spilling.result()
         self._spilling = self._spiller.submit(self._spill, polygons) if len(polygons) else None
 
-    def publish(self, stem: str, formats: tuple[str, ...]) -> tuple[str, ...]:
-        """Write the files and give them their final names; returns notices for the user."""
+    def publish(self, stem: str, formats: tuple[str, ...], seal: Path) -> tuple[str, ...]:
+        """Write the files and give them their final names; returns notices for the user.
+
+        ``seal``, by which a run is known to be complete, is removed before one is replaced.
+        """
         return write_polygons(
-            self._spool, self._folder, stem, formats, dst_crs=self._dst_crs
+            self._spool, self._folder, stem, formats, dst_crs=self._dst_crs, seal=seal
         ).notices
 
     def summary(self) -> tuple[ClassSummary, ...]:

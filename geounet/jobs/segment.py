@@ -160,7 +160,7 @@ def segment_scene(
             shares.finish()
         if maker:
             maker.finish()
-            notices += maker.publish(Path(scene.name).stem, output.formats)
+            notices += maker.publish(Path(scene.name).stem, output.formats, outputs.mask)
             summaries = maker.summary()
         if shares:
             shares.publish()

@@ -146,7 +146,7 @@ def vectorize_mask(
             maker.push(rows, None)
             listener.advanced(step + 1, plan.steps)
         maker.finish()
-        notices = maker.publish(stem, output.formats)
+        notices = maker.publish(stem, output.formats, record)
         classes = maker.summary()
     _write_record(record, identity, mask, outputs)
     if mask.scene.notice:

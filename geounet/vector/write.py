@@ -86,6 +86,7 @@ def write_polygons(
     *,
     dst_crs: str | None = None,
     styles: bool = True,
+    seal: Path | None = None,
 ) -> WrittenPolygons:
     """Write all polygons of a spool in each format, replacing files of these names.
 
@@ -97,6 +98,8 @@ def write_polygons(
         dst_crs: CRS of the files, if not the scene's. Areas stay as measured; GeoJSON is always
             in EPSG:4326.
         styles: whether styles are written beside the files; a GeoPackage always holds its own.
+        seal: file that says that a run is complete; removed just before the first file that it
+            speaks of is replaced, so that it never stands for files of two runs.
 
     Raises:
         ConfigError: ``dst_crs`` is no CRS of maps; see :func:`geounet.georef.target_crs`.
@@ -120,6 +123,8 @@ def write_polygons(
         side_files = _write_styles(jobs, staging) if styles else []
         for path in staging.iterdir():
             _sync(path)
+        if seal is not None:
+            seal.unlink(missing_ok=True)
         for job in jobs:
             _publish(job, staging, folder)
         for path in side_files:

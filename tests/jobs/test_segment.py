@@ -283,6 +283,26 @@ def test_complete_scenes_are_skipped_and_others_protected(
     assert "--overwrite" in str(run(client, bundle, scene, clean=CleanUp(min_area=3.0))[0].error)
 
 
+def test_results_of_two_runs_are_not_complete(
+    tmp_path: Path, client: Client, bundle: ModelBundle
+) -> None:
+    """The second run ends between its polygons and its mask, when the first one's still stands."""
+    scene = write_scene(tmp_path / "s.tif", painted(regions(40, 40)))
+    assert run(client, bundle, scene)[0].error is None
+    (tmp_path / "s_mask.qml").unlink()
+    (tmp_path / "s_mask.qml").mkdir()
+    ground = (("ground", ("land", "water")),)
+    (report,) = run(client, bundle, scene, groups=ground, overwrite=True)
+    assert "s_mask.qml" in str(report.error)
+    (tmp_path / "s_mask.qml").rmdir()
+    assert "ground" in pyogrio.list_layers(tmp_path / "s.gpkg")[:, 0]
+    (report,) = run(client, bundle, scene)
+    assert not report.skipped
+    assert "s.gpkg: exists, and nothing says" in str(report.error)
+    assert run(client, bundle, scene, overwrite=True)[0].error is None
+    assert run(client, bundle, scene)[0].skipped
+
+
 def painted_over(scene: Path) -> None:
     with rasterio.open(scene, "r+") as dataset:  # as large as before
         dataset.write(np.zeros((3, 5, 5), np.uint8), window=((0, 5), (0, 5)))
