@@ -94,12 +94,21 @@ def read_areas(
             for fid, value in zip(layer.fids, layer.values, strict=True)
         ]
         found.append(_to_pixels(_in_crs(layer, scene), scene))
-    shapes = np.concatenate([np.empty(0, object), *found])
-    kept = ~shapely.is_empty(shapes)
-    areas = Areas(shapes[kept], np.array(codes, np.uint8)[kept], shapely.STRtree(shapes[kept]))
+    shapes, owner = _single(np.concatenate([np.empty(0, object), *found]))
+    areas = Areas(shapes, np.array(codes, np.uint8)[owner], shapely.STRtree(shapes))
     if not anywhere:
         _check_place(areas, scene, path)
     return areas
+
+
+def _single(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The single polygons in multipolygons and collections, and which of these each is from: houses
+    that somebody joined into one feature are houses still.
+    """
+    parts, owner = shapely.get_parts(shapes, return_index=True)
+    parts, inner = shapely.get_parts(parts, return_index=True)
+    kept = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)
+    return parts[kept], owner[inner][kept]
 
 
 def _layers(path: Path) -> list[str]:

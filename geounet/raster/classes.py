@@ -372,7 +372,11 @@ def _usable(name: str | None, value: int, taken: set[str]) -> str:
         word = f"class_{value}" if value >= 0 else f"class_minus_{-value}"
     elif not word[0].isalpha() or word.startswith(("gpkg_", "rtree_", "sqlite_", "layer_styles")):
         word = f"class_{word}"  # a GeoPackage keeps those names for itself
-    return f"{word}_{abs(value)}" if word in taken else word
+    if word in taken:
+        word = f"{word}_{abs(value)}"
+    while word in taken:
+        word += "_"
+    return word
 
 
 def _hue(number: int) -> tuple[int, int, int]:

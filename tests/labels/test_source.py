@@ -187,6 +187,20 @@ def test_polygons_of_a_class_may_touch_and_share_a_little(tmp_path: Path) -> Non
     assert (codes == IGNORED).all()
 
 
+def test_houses_of_one_feature_are_houses_still(tmp_path: Path) -> None:
+    scene = scene_at(tmp_path)
+    houses = [at(scene, (c, 5), (c + 9, 5), (c + 9, 20), (c, 20)) for c in (3, 20, 40)]
+    joined = [shapely.MultiPolygon(houses[:2]), houses[2]]
+    path = polygons(tmp_path / "l.geojson", joined, ["a", "b"], "EPSG::32633")
+    coding = coding_for({"a": ("building",), "b": ("land",)}, LEGEND)
+    with open_labels(LabelFiles(path, "kind"), scene, coding) as labels:
+        assert labels.areas is not None
+        numbers = labels.areas.numbers(Window(0, 0, *scene.shape))
+        codes = labels.read(Window(0, 0, *scene.shape))
+    assert [numbers[10, c] for c in (5, 25, 45)] == [1, 2, 3]
+    assert codes[10, 5] == codes[10, 25] != codes[10, 45]
+
+
 def test_a_scene_without_labels_needs_an_area_of_interest(tmp_path: Path) -> None:
     scene = scene_at(tmp_path)
     around = [

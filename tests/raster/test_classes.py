@@ -75,6 +75,11 @@ def test_names_by_values_palette_table_and_metadata(tmp_path: Path) -> None:
     tagged = describe_mask(path)
     assert tagged.legend.names == ("class_0", "buildings_new", "groe_hauser")
     assert tagged.legend["buildings_new"].outline == "square"
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(1, CLASS_NAMES=json.dumps({0: "Forest 7", 2: "Forest", 7: "forest"}))
+    assert describe_mask(path).legend.names == ("forest_7", "forest", "forest_7_")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(1, CLASS_NAMES=json.dumps({7: "Große Häuser", 2: "Buildings, new"}))
     assert describe_mask(path, {7: "roof"}).legend.names == ("class_0", "buildings_new", "roof")
 
 
