@@ -132,33 +132,3 @@ class Frame:
     def crop(self, window: Window) -> "Frame":
         """The frame of a window of this one; pixels keep their size and place."""
         return Frame(window.height, window.width, self.georef.moved(window.row, window.col))
-
-
-def target_crs(text: str) -> str:
-    """A CRS that polygons can be brought to, in a form that every library understands.
-
-    Args:
-        text: whatever PROJ takes, such as ``EPSG:25832``, ``4326`` or a name.
-
-    Returns:
-        Authority and code, or WKT where the CRS has none.
-
-    Raises:
-        ConfigError: PROJ does not know it, or it is none of maps: geocentric, of heights alone.
-    """
-    from pyproj import CRS  # a tenth of a second that not everyone needs
-    from pyproj.exceptions import CRSError
-
-    try:
-        crs = CRS.from_user_input(text)
-    except CRSError as error:
-        raise ConfigError(
-            f"--dst-crs {text!r} is no CRS that PROJ knows; write it like EPSG:4326"
-        ) from error
-    if not (crs.is_projected or crs.is_geographic):
-        raise ConfigError(
-            f"--dst-crs {text!r} ({crs.name}) is neither projected nor geographic; polygons need"
-            " a CRS of maps, such as EPSG:4326"
-        )
-    authority = crs.to_authority(min_confidence=100)
-    return ":".join(authority) if authority else str(crs.to_wkt())

@@ -114,7 +114,7 @@ def crs(text: str | None, option: str) -> str | None:
     """A CRS that PROJ knows and polygons can have; None stays None."""
     if text is None:
         return None
-    from geounet.georef import target_crs
+    from geounet.vector.crs import target_crs
 
     try:
         return target_crs(text)

@@ -12,13 +12,13 @@ import numpy as np
 from pyproj import Transformer
 
 from geounet.errors import ConfigError, OutputError
-from geounet.georef import target_crs
 from geounet.jobs.extent import Region
 from geounet.jobs.options import OutputOptions
 from geounet.legend import Legend
 from geounet.raster.mask import read_tags
 from geounet.raster.remote import file_name, is_remote
 from geounet.raster.scene import Scene
+from geounet.vector.crs import target_crs
 
 if TYPE_CHECKING:
     # Both import torch, which vectorizing does without.

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geounet.errors import OutputError
-from geounet.georef import target_crs
 from geounet.legend import Legend
+from geounet.vector.crs import target_crs
 from geounet.vector.formats import FORMATS, Format
 from geounet.vector.layer import PolygonLayer
 from geounet.vector.names import FORMAT_NAMES, FormatName
@@ -102,7 +102,7 @@ def write_polygons(
             speaks of is replaced, so that it never stands for files of two runs.
 
     Raises:
-        ConfigError: ``dst_crs`` is no CRS of maps; see :func:`geounet.georef.target_crs`.
+        ConfigError: ``dst_crs`` is no CRS of maps; see :func:`geounet.vector.crs.target_crs`.
         OutputError: a format is unknown, cannot hold the polygons, or the folder or disk fails;
             no file has been replaced then.
     """
