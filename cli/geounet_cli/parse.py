@@ -119,8 +119,7 @@ def crs(text: str | None, option: str) -> str | None:
     try:
         return target_crs(text)
     except ConfigError as error:
-        reason = str(error).removeprefix(f"{option} ")
-        raise typer.BadParameter(reason, param_hint=option) from None
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def value_names(texts: list[str]) -> tuple[tuple[int, str], ...]:

@@ -242,7 +242,10 @@ def check_reprojection(scene: Scene, dst_crs: str | None) -> None:
     """
     if dst_crs is None:
         return
-    target = target_crs(dst_crs)
+    try:
+        target = target_crs(dst_crs)
+    except ConfigError as error:
+        raise ConfigError(f"--dst-crs {error}") from error
     if scene.georef.crs is None:
         raise ConfigError(
             f"{scene.uri}: has no CRS, so polygons cannot be brought to {dst_crs};"

@@ -21,12 +21,10 @@ def target_crs(text: str) -> str:
     try:
         crs = CRS.from_user_input(text)
     except CRSError as error:
-        raise ConfigError(
-            f"--dst-crs {text!r} is no CRS that PROJ knows; write it like EPSG:4326"
-        ) from error
+        raise ConfigError(f"{text!r} is no CRS that PROJ knows; write it like EPSG:4326") from error
     if not (crs.is_projected or crs.is_geographic):
         raise ConfigError(
-            f"--dst-crs {text!r} ({crs.name}) is neither projected nor geographic; polygons need"
+            f"{text!r} ({crs.name}) is neither projected nor geographic; polygons need"
             " a CRS of maps, such as EPSG:4326"
         )
     authority = crs.to_authority(min_confidence=100)
