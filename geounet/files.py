@@ -58,3 +58,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             raise
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Refuse a name that a file has, unless it may be replaced.
+
+    Raises:
+        OutputError: it exists and ``overwrite`` is off.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists; replace it with --overwrite, or name another file")

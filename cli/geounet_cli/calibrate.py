@@ -21,7 +21,7 @@ def calibrate(
     """Measure margin against exactness, store the smallest margin that keeps the promise, and plot
     the curve beside the model.
     """
-    from geounet.errors import OutputError
+    from geounet.files import check_free
     from geounet.jobs.calibrate import calibrated
     from geounet.jobs.margin_plot import draw_margin_curve
     from geounet.jobs.plan import SegmentOptions
@@ -36,8 +36,7 @@ def calibrate(
     )
     source, picture = load_bundle(model), output.with_suffix(".png")
     check_copy(output, source, overwrite)
-    if picture.exists() and not overwrite:
-        raise OutputError(f"{picture}: exists; replace it with --overwrite, or name another file")
+    check_free(picture, overwrite)
     bundle = calibrated(scene, source, output, options)
     typer.echo("margin px  pixels that differ from the exact margin")
     for margin, share in bundle.spec.margin_curve:

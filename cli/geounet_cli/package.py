@@ -37,12 +37,11 @@ def package(
     """Write averaged weights and measured facts as a model file, and its STAC item beside it."""
     import os
 
-    from geounet.errors import OutputError
+    from geounet.files import check_free
     from geounet.jobs import package as job
 
     for path in (output, output.with_suffix(".json")):
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path}: exists; replace it with --overwrite, or name another file")
+        check_free(path, overwrite)
     options = job.PackageOptions(
         machine=machine or f"{os.cpu_count()} CPU cores",
         margin=margin,

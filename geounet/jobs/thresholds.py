@@ -11,6 +11,7 @@ import numpy as np
 
 from geounet.decision import STEPS, Decision, decision_for
 from geounet.errors import ConfigError, OutputError
+from geounet.files import check_free
 from geounet.jobs.truth import Truth
 from geounet.labels.source import open_labels
 from geounet.legend import NODATA_ID, Legend
@@ -120,8 +121,7 @@ def check_copy(path: Path, bundle: ModelBundle, overwrite: bool) -> None:
         return
     if not path.is_file():
         raise OutputError(f"{path}: is no file; name another")
-    if not overwrite:
-        raise OutputError(f"{path}: exists; replace it with --overwrite, or name another file")
+    check_free(path, overwrite)
     if hashlib.sha256(path.read_bytes()).hexdigest() == bundle.digest:
         raise OutputError(f"{path}: is the model itself, which is never changed; name another file")
 
