@@ -24,14 +24,11 @@ def main() -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(14, 7), layout="constrained")
     with rasterio.open(chosen.scene) as scene:
         left.imshow(scene.read([1, 2, 3]).transpose(1, 2, 0), extent=plotting_extent(scene))
-        crs = scene.crs
     for item in load_bundle(chosen.model).spec.legend:
         frame = gpd.read_file(chosen.polygons, layer=item.name)
-        color = [value / 255 for value in item.color]
-        if len(frame):
-            if crs is not None:
-                frame = frame.to_crs(crs)  # --dst-crs may have chosen another
-            frame.plot(ax=right, facecolor=color, edgecolor="black", linewidth=0.2)
+        if not frame.empty:
+            frame = frame.to_crs(scene.crs) if scene.crs else frame  # --dst-crs may differ
+            frame.plot(ax=right, facecolor=[c / 255 for c in item.color], edgecolor="k", lw=0.2)
     right.set(xlim=left.get_xlim(), ylim=left.get_ylim(), aspect="equal")
     for axes in (left, right):
         axes.axis("off")
