@@ -5,6 +5,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,7 @@ from geounet.raster.tiff import (
     read_directory,
     write_cog,
 )
+from geounet.scratch import scratch_folder
 
 _STRIP_BYTES = 32 << 20
 # Of the rows of blocks that are read back at the same time.
@@ -61,10 +63,10 @@ class CogWriter:
     """Takes rows from top to bottom; ``finish`` completes the file, ``publish`` names it.
 
     A plain GeoTIFF writer that is killed leaves a readable file of zeros under its final name. So
-    compressed blocks, of the raster and of its overviews, go to a temporary file beside the target
-    while the rows come in. In the end they are put behind their directories in a second one, which
-    is read back against a checksum, flushed to the disk, and only then renamed. Leaving the context
-    without publishing removes what was written.
+    compressed blocks, of the raster and of its overviews, go to a file in a hidden folder beside
+    the target while the rows come in. In the end they are put behind their directories in a second
+    one, which is read back against a checksum, flushed to the disk, and only then renamed. Leaving
+    the context without publishing removes what was written; after a kill, the next run does.
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:
@@ -80,27 +82,25 @@ class CogWriter:
         self.path = path
         self._layout = layout
         self._shape = layout.frame.height, layout.frame.width
-        # The process id keeps two runs from writing into each other's file.
-        self._blocks_path = path.with_name(f".{path.stem}.{os.getpid()}.blocks")
-        self._cog_path = path.with_name(f".{path.stem}.{os.getpid()}.cog.tif")
-        self._aux_path = path.with_name(f".{path.stem}.{os.getpid()}.aux.xml")
         self._rows = 0
         self._checksums = [[0] * layout.count for _ in range(0, self._shape[0], BLOCK)]
         self._creation = {
             "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "DEFLATE",
             "interleave": "pixel", "num_threads": "ALL_CPUS", **layout.creation,
         }  # fmt: skip
-        self._env = rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE)
-        self._env.__enter__()
-        try:
-            self._blocks = self._blocks_path.open("w+b")
-            self._directory = self._described()
-        except (RasterioError, OSError) as error:
-            self.__exit__()
-            raise _failed(path, error) from error
-        # One thread for all levels: it has GDAL's own threads compress one after the other, or the
-        # rows of all of them would wait in GDAL's block cache at once.
-        self._pool = ThreadPoolExecutor(1)
+        with ExitStack() as stack:
+            scratch = stack.enter_context(scratch_folder(path.parent, "raster"))
+            self._cog_path, self._aux_path = scratch / "raster.tif", scratch / "raster.aux.xml"
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE))
+            try:
+                self._blocks = stack.enter_context((scratch / "blocks").open("w+b"))
+                self._directory = self._described()
+            except (RasterioError, OSError) as error:
+                raise _failed(path, error) from error
+            # One thread for all levels: it has GDAL's own threads compress one after the other, or
+            # the rows of all of them would wait in GDAL's block cache at once.
+            self._pool = stack.enter_context(ThreadPoolExecutor(1))
+            self._open = stack.pop_all()
         self._level = LevelWriter(
             self._shape,
             lambda rows: self._pool.submit(compressed, rows, self._creation),
@@ -214,14 +214,7 @@ class CogWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if hasattr(self, "_blocks"):
-            self._blocks.close()
-        if hasattr(self, "_pool"):
-            self._pool.shutdown()
-        self._blocks_path.unlink(missing_ok=True)
-        self._cog_path.unlink(missing_ok=True)
-        self._aux_path.unlink(missing_ok=True)
-        self._env.__exit__()
+        self._open.close()
 
 
 def _continued(checksums: list[int], rows: np.ndarray) -> list[int]:

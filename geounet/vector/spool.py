@@ -19,8 +19,8 @@ import pyarrow as pa
 from geounet.errors import OutputError
 from geounet.georef import Georef
 from geounet.legend import LandClass, Legend
+from geounet.scratch import scratch_folder
 from geounet.vector.columns import numbers
-from geounet.vector.scratch import scratch_folder
 from geounet.vector.wkb import as_binary, offsets_of
 
 GEOMETRY = "geometry"

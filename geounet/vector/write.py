@@ -15,11 +15,11 @@ from pathlib import Path
 
 from geounet.errors import OutputError
 from geounet.legend import Legend
+from geounet.scratch import scratch_folder
 from geounet.vector.crs import target_crs
 from geounet.vector.formats import FORMATS, Format
 from geounet.vector.layer import PolygonLayer
 from geounet.vector.names import FORMAT_NAMES, FormatName
-from geounet.vector.scratch import scratch_folder
 from geounet.vector.spool import PolygonSpool
 from geounet.vector.style import write_polygon_styles
 

@@ -96,9 +96,9 @@ def test_missing_rows_are_not_published(tmp_path: Path) -> None:
 
 
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:
-    scene = describe(write_scene(tmp_path / "s.tif", noise(6, 6)))
-    with pytest.raises(OutputError, match=r"m.tif: cannot be written"):
-        MaskWriter(tmp_path / "none" / "m.tif", scene.frame, LEGEND, {})
+    source = write_scene(tmp_path / "s.tif", noise(6, 6))
+    with pytest.raises(OutputError, match=r"s\.tif: cannot be written to \(File exists\)"):
+        MaskWriter(source / "m.tif", describe(source).frame, LEGEND, {})
 
 
 @pytest.mark.parametrize("row", [0, 255, 256, 699])
@@ -148,3 +148,18 @@ def test_a_kill_leaves_the_whole_mask_or_none(tmp_path: Path, delay: float) -> N
         expected = np.random.default_rng(0).integers(0, 3, (3000, 3000), dtype=np.uint8)
         with rasterio.open(path) as result:
             np.testing.assert_array_equal(result.read(1), expected)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a POSIX signal")
+def test_the_next_mask_removes_what_a_kill_left(tmp_path: Path) -> None:
+    source = write_scene(tmp_path / "s.tif", noise(3000, 3000, bands=1))
+    begun = '    print("begun", flush=True)\n'
+    finished = KILLED.replace(begun, "").replace(
+        "    writer.publish()", f"{begun}    __import__('time').sleep(60)"
+    )
+    kill_after(finished, tmp_path, 0.0)
+    (left,) = tmp_path.glob(".*")
+    assert {path.name for path in left.iterdir()} >= {"blocks", "raster.tif"}
+    os.utime(left, (0, 0))  # it could just have been made
+    write(describe(source), classes(3000, 3000), tmp_path / "other.tif")
+    assert not list(tmp_path.glob(".*"))

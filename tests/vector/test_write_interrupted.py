@@ -8,7 +8,7 @@ from pathlib import Path
 import geopandas as gpd
 import pytest
 
-from geounet.vector.scratch import scratch_folder
+from geounet.scratch import scratch_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no fork, no locks, no limits")
 
@@ -54,9 +54,12 @@ def fork(name, work):
 )
 
 TIMED = """
-start = time.perf_counter()
-os.waitpid(fork("whole", write), 0)
-took = time.perf_counter() - start
+def seconds(name):
+    start = time.perf_counter()
+    os.waitpid(fork(name, write), 0)
+    return time.perf_counter() - start
+
+took = min(seconds("whole"), seconds("again"))  # other tests run at the same time
 for moment in range(12):
     child = fork(f"killed{moment}", write)
     time.sleep(took * (moment + 0.5) / 12)
