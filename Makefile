@@ -24,8 +24,9 @@ demo: $(READY)
 	$(BIN)/python examples/01_make_sample_scene.py demo/town.tif
 	$(BIN)/geounet segment demo/town.tif -o demo --overwrite
 
+# Two processes: most tests wait for a process, a disk or one thread. Tests of a file stay together.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
