@@ -83,6 +83,7 @@ def test_a_city_sieved_simplified_and_squared(tmp_path: Path) -> None:
     (raw_seconds, raw_mb), (seconds, mb) = pairs[1]
     ratio = seconds / raw_seconds
     record(
+        "Polygons",
         "City of 400 Mpx, sieved, simplified by 0.6 m and squared: whole run over that of raw"
         f" outlines ({seconds:.1f} s and {mb} MB, {raw_seconds:.1f} s and {raw_mb} MB; without"
         f" reading and writing {clean[1][0]:.1f} s, {alone[1][0]:.1f} s; {len(before)} polygons,"

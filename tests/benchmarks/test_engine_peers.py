@@ -136,6 +136,7 @@ def test_faster_and_truer_than_the_peers(tmp_path: Path) -> None:
     for name, least in LIMITS[precision].items():
         ratio = seconds["geounet"] / seconds[name]
         record(
+            "Beside other programs",
             f"geounet in {precision} beside {name}, U-Net ResNet-18, 4096 x 4096 px: whole process"
             f" over whole process ({seconds['geounet']:.1f} s, {seconds[name]:.1f} s; pixels unlike"
             f" whole-scene inference {changed['geounet']:.4%}, in float32 {precise:.4%}; of the"

@@ -101,6 +101,7 @@ def test_a_deep_network_is_all_that_one_waits_for(tmp_path: Path) -> None:
     hardware = plan.hardware
     seen = sum(tile.patch.intersection(Window(0, 0, 4096, 4096)).pixels for tile in plan.grid)
     record(
+        "Engine",
         f"U-Net ResNet-18, 4096 x 4096 px, {hardware.engine} {hardware.precision}: whole run over"
         f" pure forward ({seen / 4096**2:.2f} times the pixels are computed)",
         ratio, DEEP_LIMIT,
@@ -143,6 +144,7 @@ def test_a_cheap_network_costs_no_more_than_its_parts(tmp_path: Path) -> None:
     parts = [seconds(read), seconds(forward), seconds(write)]
     ratio = whole / sum(parts)
     record(
+        "Engine",
         "One convolution, 20000 x 20000 px: whole run over the sum of reading, forward and"
         f" writing alone ({', '.join(f'{part:.1f} s' for part in parts)})",
         ratio, CHEAP_LIMIT,
@@ -187,6 +189,7 @@ def test_an_accelerator_hardly_waits(
     runtimes._runtimes.clear()
     ratio = median(whole) / (0.02 * len(plan.grid))
     record(
+        "Engine",
         f"Stand-in network, batches of {plan.batch} patches of {side} px: whole run over"
         f" {len(plan.grid)} patches x 20 ms",
         ratio, limit,

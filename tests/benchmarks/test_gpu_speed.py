@@ -54,6 +54,7 @@ def test_a_deep_network_on_a_gpu(tmp_path: Path) -> None:
     print(plan.describe(), f"pure {median(pure):.2f} s, whole {median(whole):.2f} s")
     ratio = median(w / p for w, p in zip(whole, pure, strict=True))
     record(
+        "Engine",
         f"U-Net ResNet-18, {SIDE} x {SIDE} px, {gpu()}: whole run over pure forward"
         f" ({median(whole):.1f} s, {median(pure):.1f} s)",
         ratio, LIMIT,
@@ -80,6 +81,7 @@ def test_the_loop_on_a_gpu(tmp_path: Path) -> None:
         f" forward and backward; {waiting:.0%} waiting; {time.perf_counter() - begun:.0f} s in all"
     )
     record(
+        "Training",
         f"Training, 32 windows of 256 px, {gpu()}: loop over forward and backward"
         f" ({1e3 * loop:.0f} ms, {1e3 * alone:.0f} ms)",
         loop / alone, LOOP_LIMIT,

@@ -82,6 +82,7 @@ def test_a_mask_takes_no_more_memory_from_four_times_the_pixels(tmp_path: Path) 
     _, small, large = peaks  # the first run converts the model, by way of torch
     engine = resolve_hardware("cpu").engine
     record(
+        "Engine",
         f"One convolution, {engine}: peak memory of the mask of 40000 x 40000 px over that of"
         f" 20000 x 20000 px ({large} MB, {small} MB)",
         large / small, 1.1,

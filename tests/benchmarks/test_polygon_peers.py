@@ -94,6 +94,7 @@ def test_faster_than_the_peers(tmp_path: Path, name: str) -> None:
             continue
         seconds, megabytes = best[key]
         record(
+            "Beside other programs",
             f"{TITLES[name]}, outlines beside {key}: whole run over the peer's"
             f" ({own_seconds:.1f} s and {own_megabytes} MB, {seconds:.1f} s and {megabytes} MB)",
             own_seconds / seconds,

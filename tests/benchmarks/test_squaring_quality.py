@@ -61,6 +61,7 @@ def test_right_angled_buildings(noisy: bool, least: float, right: float, far: fl
     square(np.array([TEE]), 2.5)  # compiled
     mean = np.mean(list(figures(PLAIN, noisy).values()), axis=0)
     record(
+        "Polygons",
         f"Right-angled buildings, {'noisy' if noisy else 'clean'} outlines: mean distance from the"
         f" truth over {far} m (IoU {mean[0]:.4f} raw, {mean[1]:.4f} squared; vertex count right for"
         f" {mean[2]:.1%}; {mean[4]:.1f} ms each)",
@@ -87,6 +88,7 @@ def test_row_houses(noisy: bool) -> None:
     raw, squared = row_scores(np.random.default_rng(0), noisy, 60)
     kind = "noisy" if noisy else "clean"
     record(
+        "Polygons",
         f"Row houses, {kind} outlines: area missed by squared outlines over that by raw ones"
         f" (IoU {raw.mean():.4f} raw, {squared.mean():.4f} squared)",
         (1 - squared.mean()) / (1 - raw.mean()),
@@ -130,6 +132,7 @@ def test_hand_drawn_footprints() -> None:
         )
     raw, squared = np.concatenate(before), np.concatenate(after)
     record(
+        "Polygons",
         f"Hand-drawn footprints: area missed by squared outlines over that by raw ones"
         f" ({len(raw)} footprints, IoU {raw.mean():.4f} raw, {squared.mean():.4f} squared)",
         (1 - squared.mean()) / (1 - raw.mean()),

@@ -39,6 +39,7 @@ def test_a_small_scene(tmp_path: Path, what: str, words: tuple[str, ...]) -> Non
         whole.append(seconds(COMMAND, *segment))
     above = median(w - a for w, a in zip(whole, alone, strict=True))
     record(
+        "Start-up",
         f"Start-up, {what} of 256 x 256 px: seconds above those of importing torch"
         f" ({median(whole):.1f} s, {median(alone):.1f} s)",
         above, LIMIT,

@@ -56,6 +56,7 @@ def test_weight_map_of_a_hundred_objects() -> None:
     alone = best(lambda: boundary_weights(instances), 20)
     transform = best(lambda: ndimage.distance_transform_edt(instances == 0), 5)
     record(
+        "Training",
         "Weight map of 512 x 512 px with 100 objects: milliseconds"
         f" ({1e3 * alone:.1f} without the search for objects; one distance transform"
         f" {1e3 * transform:.1f})",
@@ -136,6 +137,7 @@ def test_the_loop_against_forward_and_backward_alone(tmp_path: Path) -> None:
         waiting += [line["waiting"] for line in lines]
     ratio = min(loop) / min(alone)
     record(
+        "Training",
         "Training on 8 windows of 256 px: a step of the loop over forward and backward in memory"
         f" ({min(loop):.2f} s, {min(alone):.2f} s: {1 / ratio:.0%} of the rate;"
         f" {np.median(waiting):.1%} of the time waiting for data)",

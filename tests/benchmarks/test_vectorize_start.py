@@ -74,12 +74,14 @@ def test_first_call_and_others(
         imports.append(seconds(IMPORTS, tmp_path)[0])
     usual, least = float(np.median(warm)), float(np.median(imports))
     record(
-        f"Small mask, {title}, first run on a machine: whole run over later ones, aim 5.3"
+        "Start-up",
+        f"Small mask, {title}, first run on a machine: whole run over later ones"
         f" ({cold:.1f} s, {usual:.1f} s)",
         cold / usual,
         limit,
     )
     record(
+        "Start-up",
         f"Small mask, {title}, later runs: whole run over importing its libraries"
         f" ({usual:.2f} s, {least:.2f} s)",
         usual / least,
