@@ -7,7 +7,7 @@ import typer
 
 
 def package(
-    checkpoint: Annotated[Path, typer.Argument(help="last.pt of a training run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="best.pt or last.pt of a training run.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The model file to write, NAME.safetensors.")
     ],

@@ -79,7 +79,8 @@ MinArea = Annotated[
         min=0,
         callback=_finite,
         rich_help_panel=CLEAN,
-        help="Merge regions smaller than this into a neighbour. Default: by class.",
+        help="Merge regions smaller than this into a neighbour, measured before outlines change."
+        " Default: as the legend says, which for masks from elsewhere is nothing.",
     ),
 ]
 MinHole = Annotated[
@@ -99,7 +100,8 @@ Simplify = Annotated[
         min=0,
         callback=_finite,
         rich_help_panel=CLEAN,
-        help="Tolerance of the outlines; 0 keeps every pixel corner.",
+        help="Tolerance of the outlines. Default: two pixels. 0 with --no-square and --no-smooth"
+        " keeps every pixel corner.",
     ),
 ]
 Square = Annotated[
@@ -108,7 +110,11 @@ Square = Annotated[
 ]
 Smooth = Annotated[
     bool,
-    typer.Option("--smooth/--no-smooth", rich_help_panel=CLEAN, help="Rounded outlines for water."),
+    typer.Option(
+        "--smooth/--no-smooth",
+        rich_help_panel=CLEAN,
+        help="Rounded outlines for water, and what else the legend says.",
+    ),
 ]
 Connectivity = Annotated[
     int,

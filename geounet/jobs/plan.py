@@ -329,7 +329,8 @@ def _working_grid(
     if not 1 / MAX_SCALE <= min(rows, cols) <= max(rows, cols) <= MAX_SCALE:
         raise SceneError(
             f"{scene.uri}: its ground sample distance of {scene.georef.spacing} is too far from"
-            f" {target:.3g} m, at which the model works; choose --resolution scene or another model"
+            f" {target:.3g} m to work at ({MAX_SCALE:g} times at most); make a copy of another"
+            " resolution, as with gdalwarp -tr, or use another model"
         )
     # Within 5 % a network trained with scale jitter sees no difference, and pixels stay untouched.
     if wanted == "model" and max(abs(rows - 1), abs(cols - 1)) < 0.05:

@@ -138,9 +138,9 @@ def test_faster_and_truer_than_the_peers(tmp_path: Path) -> None:
         record(
             "Beside other programs",
             f"geounet in {precision} beside {name}, U-Net ResNet-18, 4096 x 4096 px: whole process"
-            f" over whole process ({seconds['geounet']:.1f} s, {seconds[name]:.1f} s; pixels unlike"
-            f" whole-scene inference {changed['geounet']:.4%}, in float32 {precise:.4%}; of the"
-            f" peer {changed[name]:.4%})",
+            f" over whole process (geounet {seconds['geounet']:.1f} s, {name}"
+            f" {seconds[name]:.1f} s; pixels unlike whole-scene inference: geounet"
+            f" {changed['geounet']:.4%}, in float32 {precise:.4%}, {name} {changed[name]:.4%})",
             ratio, round(1 / least, 2),
         )  # fmt: skip
         assert ratio <= 1 / least

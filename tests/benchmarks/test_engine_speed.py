@@ -143,10 +143,11 @@ def test_a_cheap_network_costs_no_more_than_its_parts(tmp_path: Path) -> None:
         mask = dataset.read(1)
     parts = [seconds(read), seconds(forward), seconds(write)]
     ratio = whole / sum(parts)
+    named = zip(("reading", "forward", "writing"), parts, strict=True)
     record(
         "Engine",
         "One convolution, 20000 x 20000 px: whole run over the sum of reading, forward and"
-        f" writing alone ({', '.join(f'{part:.1f} s' for part in parts)})",
+        f" writing alone ({', '.join(f'{name} {part:.1f} s' for name, part in named)})",
         ratio, CHEAP_LIMIT,
     )  # fmt: skip
     assert ratio <= CHEAP_LIMIT

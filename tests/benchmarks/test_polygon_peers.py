@@ -96,7 +96,8 @@ def test_faster_than_the_peers(tmp_path: Path, name: str) -> None:
         record(
             "Beside other programs",
             f"{TITLES[name]}, outlines beside {key}: whole run over the peer's"
-            f" ({own_seconds:.1f} s and {own_megabytes} MB, {seconds:.1f} s and {megabytes} MB)",
+            f" (geounet {own_seconds:.1f} s and {own_megabytes} MB, {key} {seconds:.1f} s and"
+            f" {megabytes} MB)",
             own_seconds / seconds,
             round(1 / times, 3),
         )

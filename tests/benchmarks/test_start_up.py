@@ -41,7 +41,7 @@ def test_a_small_scene(tmp_path: Path, what: str, words: tuple[str, ...]) -> Non
     record(
         "Start-up",
         f"Start-up, {what} of 256 x 256 px: seconds above those of importing torch"
-        f" ({median(whole):.1f} s, {median(alone):.1f} s)",
+        f" (segment {median(whole):.1f} s, torch {median(alone):.1f} s)",
         above, LIMIT,
     )  # fmt: skip
     assert above <= LIMIT

@@ -139,7 +139,7 @@ def test_the_loop_against_forward_and_backward_alone(tmp_path: Path) -> None:
     record(
         "Training",
         "Training on 8 windows of 256 px: a step of the loop over forward and backward in memory"
-        f" ({min(loop):.2f} s, {min(alone):.2f} s: {1 / ratio:.0%} of the rate;"
+        f" (loop {min(loop):.2f} s, alone {min(alone):.2f} s: {1 / ratio:.0%} of the rate;"
         f" {np.median(waiting):.1%} of the time waiting for data)",
         ratio, LOOP_LIMIT,
     )  # fmt: skip

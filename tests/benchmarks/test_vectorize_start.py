@@ -76,14 +76,14 @@ def test_first_call_and_others(
     record(
         "Start-up",
         f"Small mask, {title}, first run on a machine: whole run over later ones"
-        f" ({cold:.1f} s, {usual:.1f} s)",
+        f" (first {cold:.1f} s, later {usual:.1f} s)",
         cold / usual,
         limit,
     )
     record(
         "Start-up",
         f"Small mask, {title}, later runs: whole run over importing its libraries"
-        f" ({usual:.2f} s, {least:.2f} s)",
+        f" (run {usual:.2f} s, imports {least:.2f} s)",
         usual / least,
         5,
     )

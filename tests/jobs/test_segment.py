@@ -250,7 +250,7 @@ def test_the_network_sees_square_pixels(tmp_path: Path) -> None:
     assert "worked on at 1 m (70 x 70 px)" in plan.describe()
     assert planned(0.9, 1.1).work.shape == (63, 154)  # of nearly the area of 1 x 1 m
     assert planned(0.96, 1.04).work.identity
-    with pytest.raises(SceneError, match=r"distance of 8 x 0.05 m is too far from 1 m"):
+    with pytest.raises(SceneError, match=r"distance of 8 x 0.05 m is too far from 1 m to work at"):
         planned(8.0, 0.05)
 
 
