@@ -73,11 +73,15 @@ def _pixel(crs: CRS, transform: tuple[float, ...], row: float, col: float) -> tu
     a, b, c, d, e, f = transform
     cols = col + np.array([0.0, 0.5, -0.5, 0.0, 0.0])
     rows = row + np.array([0.0, 0.0, 0.0, 0.5, -0.5])
-    to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-    lon, lat = to_degrees.transform(a * cols + b * rows + c, d * cols + e * rows + f)
-    geod = crs.get_geod()
-    if geod is None or not np.isfinite([lon, lat]).all():
+    geodetic, geod = crs.geodetic_crs, crs.get_geod()
+    if geodetic is None or geod is None:
         return math.nan, math.nan
+    to_angles = Transformer.from_crs(crs, geodetic, always_xy=True)
+    angles = to_angles.transform(a * cols + b * rows + c, d * cols + e * rows + f)
+    if not np.isfinite(angles).all():
+        return math.nan, math.nan
+    # Some old CRSs count angles in grads.
+    lon, lat = np.degrees(geodetic.axis_info[0].unit_conversion_factor) * np.array(angles)
     azimuth, _, length = geod.inv(lon[[2, 4]], lat[[2, 4]], lon[[1, 3]], lat[[1, 3]])
     area = length[0] * length[1] * abs(math.sin(math.radians(azimuth[1] - azimuth[0])))
     return float(area), float(length[1] / length[0]) if area > 0 else math.nan

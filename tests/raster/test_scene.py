@@ -149,6 +149,9 @@ def test_truncated_file_is_named_with_the_place(tmp_path: Path) -> None:
         ("EPSG:4326", DEGREES, 1.1119 / 0.7460),
         # Areas are true in this one, shapes are not: near 60 N twice as high and half as wide.
         ("ESRI:54034", rasterio.Affine(1, 0, 1_000_000, 0, -1, 5_500_000), 4.0),
+        # The next two count angles in grads; this is 48.6 N, where the shape is 1 / cos.
+        ("EPSG:27572", rasterio.Affine(0.5, 0, 600_000, 0, -0.5, 2_200_000), 1.0),
+        ("EPSG:4807", rasterio.Affine(1e-5, 0, 0, 0, -1e-5, 54), 1.5085),
     ],
 )
 def test_the_shape_of_a_pixel_on_the_ground(
@@ -177,6 +180,14 @@ def test_ground_sample_distance(tmp_path: Path) -> None:
     assert degrees.surface == "ellipsoid"
     # 1e-5 degree at 48 N: 1.112 m northwards, 0.746 m eastwards (WGS 84).
     assert degrees.gsd == pytest.approx((1.1119 * 0.7460) ** 0.5, rel=1e-3)
+    grads = describe(
+        write_scene(
+            tmp_path / "grads.tif", noise(9, 9), crs="EPSG:27572",
+            transform=rasterio.Affine(0.5, 0, 600_000, 0, -0.5, 2_200_000),
+        )
+    ).georef  # fmt: skip
+    assert grads.surface == "plane"
+    assert grads.gsd == pytest.approx(0.5)
     mercator = describe(
         write_scene(
             tmp_path / "merc.tif", noise(9, 9), crs="EPSG:3857",
