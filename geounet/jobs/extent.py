@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pyproj import CRS, Transformer
+from pyproj.enums import TransformDirection
 from pyproj.exceptions import CRSError
 
 from geounet.errors import ConfigError, SceneError
@@ -21,6 +22,9 @@ _SLACK = 1e-6
 """Pixels; a box drawn along pixel edges does not gain a row by rounding."""
 _PIECES = 200
 """Straight edges are cut into about so many pieces before they are brought to another CRS."""
+_BEND = 0.25
+"""How far a short piece of a scene's border may bulge in another CRS, relative to its length; more
+is a seam, such as the 180th meridian, or a pole."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def resolve_region(scene: Scene, extent: Extent) -> Region:
         import shapely
 
         box = _in_pixels(scene, shapely.box(*extent.bbox), extent.bbox_crs, "--bbox")
-        window = _touched(np.asarray(shapely.bounds(box))).intersection(window)
+        window = _touched(box, window)
         if window is None:
             raise SceneError(
                 f"{scene.uri}: --bbox does not meet the scene; is it in the scene's CRS? Name"
@@ -89,7 +93,7 @@ def resolve_region(scene: Scene, extent: Extent) -> Region:
         polygons = _in_pixels(scene, polygons, crs, extent.aoi)
         import shapely
 
-        window = _touched(shapely.total_bounds(polygons)).intersection(window)
+        window = _touched(polygons, window)
         if window is None:
             raise SceneError(f"{scene.uri}: {extent.aoi} does not meet the scene")
         area = Area(tuple(shapely.to_wkb(polygons)))
@@ -97,15 +101,20 @@ def resolve_region(scene: Scene, extent: Extent) -> Region:
     return Region(window, area)
 
 
-def _touched(bounds: np.ndarray) -> Window:
-    """The whole pixels that (least col, least row, largest col, largest row) touch."""
+def _touched(shapes: Any, window: Window) -> Window | None:
+    """The whole pixels of a window that the bounds of shapes touch, if any."""
+    import shapely
+
+    if not np.size(shapes):
+        return None
+    bounds = shapely.total_bounds(shapes)
     col, row = (int(value) for value in np.floor(bounds[:2] + _SLACK))
     right, bottom = (int(value) for value in np.ceil(bounds[2:] - _SLACK))
-    return Window(row, col, max(1, bottom - row), max(1, right - col))
+    return Window(row, col, max(1, bottom - row), max(1, right - col)).intersection(window)
 
 
 def _in_pixels(scene: Scene, shapes: Any, crs: str | None, name: str) -> Any:
-    """Shapes with the scene's columns and rows as coordinates."""
+    """Shapes with the scene's columns and rows as coordinates, without what lies far from it."""
     import shapely
 
     own = scene.georef.crs
@@ -118,7 +127,10 @@ def _in_pixels(scene: Scene, shapes: Any, crs: str | None, name: str) -> Any:
             raise ConfigError(f"{name}: {crs!r} is no CRS; write it like EPSG:4326") from error
         if source != target:
             to_scene = Transformer.from_crs(source, target, always_xy=True)
-            bounds = shapely.bounds(shapely.GeometryCollection(np.atleast_1d(shapes).tolist()))
+            shapes = _near(scene, np.atleast_1d(shapes), to_scene, source)
+            if not len(shapes):
+                return shapes
+            bounds = shapely.total_bounds(shapes)
             longest = max(bounds[2] - bounds[0], bounds[3] - bounds[1])
             shapes = shapely.segmentize(shapes, longest / _PIECES)
             shapes = shapely.transform(shapes, to_scene.transform, interleaved=False)
@@ -127,6 +139,54 @@ def _in_pixels(scene: Scene, shapes: Any, crs: str | None, name: str) -> Any:
     a, b, c, d, e, f = scene.georef.transform
     inverse = np.linalg.inv([[a, b], [d, e]])
     return shapely.transform(shapes, lambda points: (points - (c, f)) @ inverse.T)
+
+
+def _near(scene: Scene, shapes: Any, to_scene: Transformer, source: CRS) -> Any:
+    """The parts of shapes that lie around a scene, in their own CRS; all of them where the scene
+    cannot be brought there in one piece.
+
+    Pieces of a country's edges are too long for a scene, and the ends of the world have no place in
+    most scenes' CRS.
+    """
+    import shapely
+
+    # The longitudes that mean the same place are a turn apart.
+    turn = 2 * math.pi / source.axis_info[0].unit_conversion_factor if source.is_geographic else 0.0
+    frame = _frame(scene, to_scene, turn)
+    if frame is None:
+        return shapes
+    found = []
+    for turns in (0, -1, 1) if turn else (0,):
+        box = shapely.box(*(frame + (turns * turn, 0) * 2))
+        shapely.prepare(box)
+        within = shapely.covers(box, shapes)
+        crossing = shapes[shapely.intersects(box, shapes) & ~within]
+        parts = shapely.get_parts(shapely.get_parts(shapely.intersection(crossing, box)))
+        polygons = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
+        found += [shapes[within], parts[polygons & ~shapely.is_empty(parts)]]
+    return np.concatenate(found)
+
+
+def _frame(scene: Scene, to_scene: Transformer, turn: float) -> np.ndarray | None:
+    """The bounds of a scene in another CRS, with a pad; None where the scene lies on a seam or a
+    pole of that CRS, or outside of it.
+    """
+    import shapely
+
+    border = shapely.segmentize(shapely.box(0, 0, 1, 1), 1 / 256)  # corners are no middles
+    points = scene.georef.to_crs(shapely.get_coordinates(border) * scene.shape[::-1])
+    back = TransformDirection.INVERSE
+    x, y = to_scene.transform(points[:, 0], points[:, 1], direction=back)
+    if not np.isfinite([x, y]).all():
+        return None
+    ring = np.column_stack([np.unwrap(x, period=turn) if turn else x, y])
+    before, middle, after = ring[:-2:2], ring[1::2], ring[2::2]
+    off = np.hypot(*(middle - (before + after) / 2).T)
+    if (off > _BEND * np.hypot(*(after - before).T)).any() or not np.allclose(ring[0], ring[-1]):
+        return None
+    least, most = ring.min(axis=0), ring.max(axis=0)
+    pad = (most - least).max() / 16
+    return np.concatenate([least - pad, most + pad])
 
 
 def _read_polygons(path: str) -> "tuple[np.ndarray[Any, np.dtype[Any]], str | None]":

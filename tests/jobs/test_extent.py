@@ -185,6 +185,77 @@ def test_a_box_means_the_pixels_that_it_touches(
     assert there.pixels <= 4
 
 
+PLACES = {
+    "berlin": ("EPSG:25833", 13.4, 52.5),
+    "munich": ("EPSG:32632", 11.5, 48.1),
+    "grid of europe": ("EPSG:3035", 11.5, 48.1),
+    "fiji": ("EPSG:32660", 179.999, -17),
+    "49th parallel": ("EPSG:32614", -100.3, 49.001),
+    "pole": ("EPSG:3995", 0, 89.99),
+}
+
+
+def scene_at(path: Path, place: str, side: int) -> Any:
+    """A scene of 1 m pixels whose middle lies at a place."""
+    crs, lon, lat = PLACES[place]
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
+    corner = Affine(1, 0, x - side / 2, 0, -1, y + side / 2)
+    return describe(write_scene(path, noise(side, side, 1), crs=crs, transform=corner))
+
+
+@pytest.mark.parametrize("place", ["berlin", "munich", "grid of europe", "fiji"])
+@pytest.mark.parametrize("option", ["aoi", "bbox"])
+def test_the_whole_world_holds_the_whole_scene(tmp_path: Path, place: str, option: str) -> None:
+    """The ends of the world have no place in these CRSs."""
+    scene = scene_at(tmp_path / "s.tif", place, 300)
+    world = (-180.0, -90.0, 180.0, 90.0)
+    extent = Extent(world, "EPSG:4326")
+    if option == "aoi":
+        gpd.GeoSeries([shapely.box(*world)], crs="EPSG:4326").to_file(tmp_path / "a.geojson")
+        extent = Extent(aoi=str(tmp_path / "a.geojson"))
+    region = resolve_region(scene, extent)
+    assert region.window == Window(0, 0, 300, 300)
+    assert region.area is None or region.area.inside(region.window).all()
+
+
+@pytest.mark.parametrize("west", [-180, -101])
+def test_the_border_of_a_large_area_stays_in_place(tmp_path: Path, west: int) -> None:
+    """The 49th parallel bends in UTM; its straight pieces must be short for the scene's pixels."""
+    scene = scene_at(tmp_path / "s.tif", "49th parallel", 1200)
+    country = shapely.box(west, 24, -66, 49)
+    gpd.GeoSeries([country], crs="EPSG:4326").to_file(tmp_path / "a.geojson")
+    region = resolve_region(scene, Extent(aoi=str(tmp_path / "a.geojson")))
+    assert region.area is not None
+    inside = region.area.inside(Window(0, 0, 1200, 1200))
+    centres = np.column_stack([item.ravel() for item in np.mgrid[:1200, :1200][::-1]]) + 0.5
+    to_degrees = Transformer.from_crs(scene.georef.crs, "EPSG:4326", always_xy=True)
+    lat = to_degrees.transform(*scene.georef.to_crs(centres).T)[1].reshape(inside.shape)
+    assert 0.1 < inside.mean() < 0.9
+    assert np.abs(inside.sum(axis=0) - (lat < 49).sum(axis=0)).max() <= 1
+
+
+@pytest.mark.parametrize("shift", [-360, 0])
+def test_longitudes_a_turn_apart_are_the_same_place(tmp_path: Path, shift: int) -> None:
+    scene = scene_at(tmp_path / "s.tif", "fiji", 300)
+    part = shapely.box(179.9 + shift, -17.1, 180 + shift, -16.9)
+    gpd.GeoSeries([part], crs="EPSG:4326").to_file(tmp_path / "a.geojson")
+    region = resolve_region(scene, Extent(aoi=str(tmp_path / "a.geojson")))
+    middle = 150 + 0.001 * 111_320 * np.cos(np.radians(17))
+    assert region.window.col == 0
+    assert region.window.col_end == pytest.approx(middle, abs=5)  # north is not straight up
+
+
+def test_an_area_over_a_pole(tmp_path: Path) -> None:
+    """No bounds in degrees hold the scene, so the area is brought to it as it is."""
+    scene = scene_at(tmp_path / "s.tif", "pole", 3000)
+    cap = shapely.box(-180, 89.998, 180, 90)
+    gpd.GeoSeries([cap], crs="EPSG:4326").to_file(tmp_path / "a.geojson")
+    region = resolve_region(scene, Extent(aoi=str(tmp_path / "a.geojson")))
+    assert region.area is not None
+    inside = region.area.inside(Window(0, 0, 3000, 3000))
+    assert inside.sum() == pytest.approx(np.pi * (0.9728 * 223.4) ** 2, rel=0.01)
+
+
 def test_another_area_under_the_same_name_is_another_run(tmp_path: Path) -> None:
     model = load_bundle(brightness_model(tmp_path / "m.safetensors"))
     scene = write_scene(tmp_path / "s.tif", noise(40, 40))
