@@ -22,7 +22,14 @@ from rasterio.enums import MaskFlags
 from geounet.errors import ConfigError, SceneError
 from geounet.legend import NODATA_ID, LandClass, Legend, Outline
 from geounet.raster.attributes import Attribute, read_attributes
-from geounet.raster.scene import Scene, describe, open_scene, read_values, read_window
+from geounet.raster.scene import (
+    Scene,
+    describe,
+    open_scene,
+    read_values,
+    read_window,
+    unmasked_alpha,
+)
 from geounet.tiles import Window
 
 T = TypeVar("T")
@@ -187,7 +194,8 @@ def _rows(dataset: Any, scene: Scene, band: int, top: int) -> tuple[np.ndarray, 
     """Values, and where they are valid; None where values alone say so, as whole numbers do."""
     window = Window(top, 0, min(STRIP, scene.height - top), scene.width)
     flags = dataset.mask_flag_enums[band - 1]
-    if np.dtype(scene.dtype).kind in "iu" and MaskFlags.per_dataset not in flags:
+    masked = MaskFlags.per_dataset in flags or unmasked_alpha(dataset, (band,)) is not None
+    if np.dtype(scene.dtype).kind in "iu" and not masked:
         return read_values(dataset, window, (band,))[0], None
     data, valid = read_window(dataset, window, (band,))
     return data[0], None if valid.all() else valid

@@ -256,13 +256,27 @@ def read_patch(
 
 def _validity(dataset: Any, where: RasterioWindow, bands: tuple[int, ...]) -> np.ndarray:
     flags = [dataset.mask_flag_enums[band - 1] for band in bands]
-    shape = (int(where.height), int(where.width))
     if any(MaskFlags.all_valid in item for item in flags):
-        return np.ones(shape, dtype=bool)
+        alpha = unmasked_alpha(dataset, bands)
+        if alpha is None:
+            return np.ones((int(where.height), int(where.width)), dtype=bool)
+        return np.asarray(dataset.read(alpha, window=where) != 0)
     if all(MaskFlags.per_dataset in item for item in flags):
         bands = bands[:1]  # one mask serves all bands
     masks = dataset.read_masks(list(dict.fromkeys(bands)), window=where)
     return np.asarray(np.any(masks, axis=0))
+
+
+def unmasked_alpha(dataset: Any, bands: tuple[int, ...]) -> int | None:
+    """The alpha band by which ``bands`` have data and of which GDAL makes no mask, as it does of
+    types other than uint8 and uint16; None if there is none, or if it is one of the bands.
+    """
+    flags = dataset.mask_flag_enums
+    if not any(MaskFlags.all_valid in flags[band - 1] for band in bands):
+        return None
+    colors = dataset.colorinterp
+    alpha = colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None
+    return None if alpha in bands else alpha
 
 
 @contextmanager

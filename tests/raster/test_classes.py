@@ -122,6 +122,14 @@ def test_nodata_by_value_option_and_mask_band(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows_of(path), expected)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_nodata_by_an_alpha_band(tmp_path: Path, dtype: str) -> None:
+    data = np.stack([VALUES, 200 * (VALUES != 7)]).astype(dtype)
+    path = write_scene(tmp_path / "m.tif", data, alpha="YES", photometric="MINISBLACK")
+    assert describe_mask(path).values == (0, 2)
+    np.testing.assert_array_equal(rows_of(path), np.where(VALUES == 7, 255, VALUES))
+
+
 @pytest.mark.parametrize("nodata", [-3.4028234663852886e38, -1e20, -9999.0])
 def test_float_masks_with_any_nodata(tmp_path: Path, nodata: float) -> None:
     """The least float32 is what ArcGIS writes; no whole number of numpy's holds it."""

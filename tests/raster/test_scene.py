@@ -7,10 +7,18 @@ import pytest
 import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Resampling
 
 from geounet.errors import SceneError
-from geounet.raster.scene import choose_bands, describe, open_scene, read_patch, read_valid
+from geounet.raster.scene import (
+    choose_bands,
+    describe,
+    gdal_environment,
+    open_handle,
+    open_scene,
+    read_patch,
+    read_valid,
+)
 from geounet.tiles import Window
 from tests.helpers import DEGREES, NORTH_UP, ROTATED, noise, write_scene
 
@@ -66,6 +74,27 @@ def test_alpha_band_is_validity_and_no_image_band(tmp_path: Path) -> None:
     with open_scene(scene) as dataset:
         _, valid = read_patch(dataset, Window(0, 0, 8, 9), (1, 2, 3))
     np.testing.assert_array_equal(valid, data[3] > 0)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "float32", "float64"])
+def test_alpha_of_any_type_is_validity(tmp_path: Path, dtype: str) -> None:
+    """GDAL makes masks of the first two only. Overviews carry it too."""
+    data = np.concatenate([noise(64, 64), np.zeros((1, 64, 64), np.uint8)]).astype(dtype)
+    data[3, :, 32:] = 1
+    path = write_scene(tmp_path / "a.tif", data, photometric="RGB", alpha="YES")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews((2,), Resampling.nearest)
+    scene = describe(path)
+    assert choose_bands(scene, RGB, ()) == (1, 2, 3)
+    for level in (None, 0):
+        side = 64 if level is None else 32
+        whole = Window(0, 0, side, side)
+        with gdal_environment(scene), open_handle(scene, level) as dataset:
+            _, valid = read_patch(dataset, whole, (1, 2, 3))
+            np.testing.assert_array_equal(read_valid(dataset, whole, (1, 2, 3)), valid)
+            assert read_valid(dataset, whole, (1, 2, 4)).all()  # it is named as an image band
+        assert valid[:, side // 2 :].all()
+        assert not valid[:, : side // 2].any()
 
 
 def test_mask_band_is_validity(tmp_path: Path) -> None:
