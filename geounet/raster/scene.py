@@ -129,7 +129,8 @@ def choose_bands(scene: Scene, names: tuple[str, ...], bidx: tuple[int, ...]) ->
     them, else the scene's first bands, alpha left out, are taken in order.
 
     Raises:
-        SceneError: too few bands, or a band that the scene does not have.
+        SceneError: too few bands, a band that the scene does not have, or one whose values are the
+            numbers of colours in a palette, which look like nothing to a network.
     """
     if bidx:
         if len(bidx) != len(names):
@@ -140,10 +141,12 @@ def choose_bands(scene: Scene, names: tuple[str, ...], bidx: tuple[int, ...]) ->
         for band in bidx:
             if not 1 <= band <= scene.bands:
                 raise SceneError(f"{scene.uri}: has no band {band}; it has 1 to {scene.bands}")
+        _check_colors(scene, bidx)
         return bidx
     if all(scene.colors.count(name) == 1 for name in names):
         return tuple(scene.colors.index(name) + 1 for name in names)
     usable = [i + 1 for i, color in enumerate(scene.colors) if color != ColorInterp.alpha.name]
+    _check_colors(scene, tuple(usable[: len(names)]))
     if len(usable) < len(names):
         last = usable[-1] if usable else 1
         example = ",".join(str(band) for band in (usable + [last] * len(names))[: len(names)])
@@ -153,6 +156,15 @@ def choose_bands(scene: Scene, names: tuple[str, ...], bidx: tuple[int, ...]) ->
             f" choose bands with -b (in a training run bidx), such as -b {example}"
         )
     return tuple(usable[: len(names)])
+
+
+def _check_colors(scene: Scene, bands: tuple[int, ...]) -> None:
+    for band in bands:
+        if scene.colors[band - 1] == ColorInterp.palette.name:
+            raise SceneError(
+                f"{scene.uri}: band {band} holds numbers of a palette, not colours; make a copy in"
+                " colours with 'gdal_translate -expand rgb in.tif out.tif'"
+            )
 
 
 @contextmanager

@@ -142,6 +142,18 @@ def test_wrong_bands_are_named(tmp_path: Path) -> None:
         choose_bands(scene, RGB, (1, 1))
 
 
+@pytest.mark.parametrize("bidx", [(), (1, 1, 1), (2, 2, 1)])
+def test_numbers_of_a_palette_are_no_colours(tmp_path: Path, bidx: tuple[int, ...]) -> None:
+    path = write_scene(tmp_path / "palette.tif", noise(4, 4, bands=2))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [ColorInterp.palette, ColorInterp.undefined]
+        dataset.write_colormap(1, {value: (255 - value, value, 0, 255) for value in range(256)})
+    scene = describe(path)
+    with pytest.raises(SceneError, match=r"palette.tif: band 1 holds numbers .* -expand rgb"):
+        choose_bands(scene, RGB, bidx)
+    assert choose_bands(scene, RGB, (2, 2, 2)) == (2, 2, 2)
+
+
 def test_missing_and_false_files(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="no such file"):
         describe(tmp_path / "none.tif")

@@ -20,6 +20,8 @@ REFUSED = {
     "gdal_byte_truncated.tif": "truncated",
     "gdal_cfloat32.tif": "complex",
     "corrupt_jpeg_cog.tif": "cannot be read",
+    "nlcd_paletted_rat_5070.tif": "numbers of a palette",
+    "paletted_laea.tif": "numbers of a palette",
 }
 LARGE = {"world_36000x18000_uint8_cog.tif"}  # a benchmark's size, not a test's
 
