@@ -45,6 +45,21 @@ def gdal_name(uri: str) -> str:
     return _PREFIXES[scheme] + rest if mark and scheme in _PREFIXES else uri
 
 
+def is_served(uri: str) -> bool:
+    """Whether a scene lies on a server by itself, not in an archive, which may be a local one."""
+    return is_remote(uri) and not uri.startswith(_ARCHIVES)
+
+
+def shown_name(name: str) -> str:
+    """What GDAL calls a scene as the user knows it: an address, without the query of a signed one,
+    whose token is for nobody's log; the name itself of anything else.
+    """
+    for scheme, prefix in _PREFIXES.items():
+        if name.startswith(prefix):
+            return f"{scheme}://{name.removeprefix(prefix)}".partition("?")[0]
+    return name
+
+
 def file_name(uri: str) -> str:
     """The last part of a path or address, without the query of a signed address."""
     path = urlsplit(uri).path if uri.partition("://")[0] in _PREFIXES else uri

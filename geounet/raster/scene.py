@@ -17,7 +17,14 @@ from geounet.errors import SceneError
 from geounet.georef import Frame, Georef
 from geounet.mirror import mirror_index
 from geounet.raster.locate import georeference
-from geounet.raster.remote import file_name, gdal_name, gdal_settings, is_remote
+from geounet.raster.remote import (
+    file_name,
+    gdal_name,
+    gdal_settings,
+    is_remote,
+    is_served,
+    shown_name,
+)
 from geounet.tiles import Window
 
 GDAL_CACHE = 64 << 20
@@ -322,10 +329,15 @@ def _open(uri: str, driver: str, options: dict[str, Any]) -> Any:
 
 
 def _unreadable(name: str, window: Window, error: Exception) -> SceneError:
+    shown, reason = shown_name(name), _reason(error)
+    hint = "the file is truncated or damaged, fetch it again"
+    if is_served(name):
+        query = name.partition("?")[2]
+        reason = reason.replace(f"?{query}", "") if query else reason
+        hint = "the server did not answer, or the file there is damaged; try again"
     return SceneError(
-        f"{name}: rows {window.row}..{window.row_end - 1},"
-        f" columns {window.col}..{window.col_end - 1} cannot be read ({_reason(error)});"
-        " the file is truncated or damaged, fetch it again"
+        f"{shown}: rows {window.row}..{window.row_end - 1},"
+        f" columns {window.col}..{window.col_end - 1} cannot be read ({reason}); {hint}"
     )
 
 

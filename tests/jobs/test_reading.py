@@ -11,7 +11,7 @@ from distributed import Client
 from rasterio.enums import Resampling
 
 from geounet.decision import decision_for
-from geounet.errors import OutputError
+from geounet.errors import OutputError, SceneError
 from geounet.jobs.execute import dask_client
 from geounet.jobs.extent import Extent
 from geounet.jobs.options import OutputOptions
@@ -20,8 +20,9 @@ from geounet.jobs.predict import Work, segment_tiles
 from geounet.jobs.segment import segment_scenes
 from geounet.model.bundle import ModelBundle, load_bundle
 from geounet.raster import handles
-from geounet.raster.remote import file_name, gdal_name, gdal_settings
-from geounet.raster.scene import GDAL_CACHE, describe
+from geounet.raster.remote import file_name, gdal_name, gdal_settings, shown_name
+from geounet.raster.scene import GDAL_CACHE, describe, open_scene, read_window
+from geounet.tiles import Window
 from tests.helpers import brightness_model, noise, painted, spec_for, write_scene
 from tests.server import Store, served
 
@@ -99,6 +100,22 @@ def test_a_server_that_is_busy_is_asked_again(
     assert (store.folder / ".failures").read_text() == "0"
 
 
+def test_a_server_that_falls_silent_is_named_without_its_token(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    put(store, "silent.tif", noise(600, 600))
+    address = f"{store.address}/silent.tif"
+    with open_scene(describe(f"{address}?token=secret")) as dataset:
+        store.fail(100)
+        with pytest.raises(SceneError) as caught:
+            read_window(dataset, Window(300, 300, 200, 200), (1, 2, 3))
+    said = str(caught.value)
+    assert said.startswith(f"{address}: rows 300..499, columns 300..499 cannot be read")
+    assert said.endswith("the server did not answer, or the file there is damaged; try again")
+    assert "secret" not in said
+
+
 def test_addresses_that_lead_nowhere_are_one_line(
     tmp_path: Path, store: Store, client: Client, bundle: ModelBundle
 ) -> None:
@@ -132,6 +149,7 @@ def test_results_of_a_remote_scene_need_a_folder(client: Client, bundle: ModelBu
 def test_names(uri: str, name: str, last: str) -> None:
     assert gdal_name(uri) == name
     assert file_name(uri) == last
+    assert shown_name(name) == uri.partition("?")[0]
 
 
 def test_settings_leave_local_files_and_the_users_own_alone(
