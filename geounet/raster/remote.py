@@ -32,7 +32,7 @@ _SETTINGS = {
 
 def is_remote(uri: str) -> bool:
     """Whether a scene is read over the network."""
-    return uri.partition("://")[0] in _PREFIXES or uri.startswith("/vsi")
+    return _is_address(uri) or uri.startswith("/vsi")
 
 
 def gdal_name(uri: str) -> str:
@@ -41,8 +41,8 @@ def gdal_name(uri: str) -> str:
 
     Credentials are GDAL's own business: environment variables, ``~/.aws`` and the like.
     """
-    scheme, mark, rest = uri.partition("://")
-    return _PREFIXES[scheme] + rest if mark and scheme in _PREFIXES else uri
+    scheme, _, rest = uri.partition("://")
+    return _PREFIXES[scheme] + rest if _is_address(uri) else uri
 
 
 def is_served(uri: str) -> bool:
@@ -62,8 +62,13 @@ def shown_name(name: str) -> str:
 
 def file_name(uri: str) -> str:
     """The last part of a path or address, without the query of a signed address."""
-    path = urlsplit(uri).path if uri.partition("://")[0] in _PREFIXES else uri
+    path = urlsplit(uri).path if _is_address(uri) else uri
     return PurePosixPath(path.replace(os.sep, "/")).name
+
+
+def _is_address(uri: str) -> bool:
+    scheme, mark, _ = uri.partition("://")
+    return bool(mark) and scheme in _PREFIXES  # a folder may be called s3
 
 
 def gdal_settings(uri: str) -> dict[str, str]:

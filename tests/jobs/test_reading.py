@@ -12,6 +12,7 @@ from rasterio.enums import Resampling
 
 from geounet.decision import decision_for
 from geounet.errors import OutputError, SceneError
+from geounet.jobs.catalog import find_scenes
 from geounet.jobs.execute import dask_client
 from geounet.jobs.extent import Extent
 from geounet.jobs.options import OutputOptions
@@ -20,7 +21,13 @@ from geounet.jobs.predict import Work, segment_tiles
 from geounet.jobs.segment import segment_scenes
 from geounet.model.bundle import ModelBundle, load_bundle
 from geounet.raster import handles
-from geounet.raster.remote import file_name, gdal_name, gdal_settings, shown_name
+from geounet.raster.remote import (
+    file_name,
+    gdal_name,
+    gdal_settings,
+    is_remote,
+    shown_name,
+)
 from geounet.raster.scene import GDAL_CACHE, describe, open_scene, read_window
 from geounet.tiles import Window
 from tests.helpers import brightness_model, noise, painted, spec_for, write_scene
@@ -150,6 +157,17 @@ def test_names(uri: str, name: str, last: str) -> None:
     assert gdal_name(uri) == name
     assert file_name(uri) == last
     assert shown_name(name) == uri.partition("?")[0]
+
+
+@pytest.mark.parametrize("folder", ["http", "https", "s3", "az", "gs"])
+def test_a_folder_that_is_called_like_a_scheme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(folder).mkdir()
+    write_scene(Path(folder, "s.tif"), noise(4, 4))
+    assert not is_remote(folder)
+    assert find_scenes([folder]) == [str(Path(folder, "s.tif"))]
 
 
 def test_settings_leave_local_files_and_the_users_own_alone(
