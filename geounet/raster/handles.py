@@ -93,7 +93,7 @@ def _give_back(key: tuple[str, int | None], dataset: Any) -> None:
             del _out[key]
         if dataset is not None:
             _idle.setdefault(key, []).append(dataset)
-        _free.notify()
+        _free.notify_all()  # those who wait want different levels
 
 
 def _close(handles: list[Any]) -> None:

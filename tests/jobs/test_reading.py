@@ -1,5 +1,7 @@
 """Scenes on a server, overviews, and files that stay open from batch to batch."""
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -281,6 +283,32 @@ def test_a_handle_that_saw_an_error_is_not_lent_again(tmp_path: Path) -> None:
         assert third is not first
     handles.close_handles("job")
     assert third.closed
+
+
+def test_whoever_waits_for_a_level_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also behind one who waits for another level."""
+    monkeypatch.setattr(handles, "_PATIENCE", 10)
+    path = write_scene(tmp_path / "s.tif", noise(64, 64))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews((2,), Resampling.average)
+    loan = handles.Loan("levels", describe(path), GDAL_CACHE)
+
+    def borrow(level: int | None) -> None:
+        with handles.lent(loan, level):
+            pass
+
+    waiting = [threading.Thread(target=borrow, args=(level,)) for level in (None, 0)]
+    with handles.lent(loan):
+        with handles.lent(loan, 0):
+            for thread in waiting:
+                thread.start()
+                time.sleep(0.1)
+        waiting[1].join(5)
+        assert not waiting[1].is_alive()
+        assert waiting[0].is_alive()
+    waiting[0].join(5)
+    assert not waiting[0].is_alive()
+    handles.close_handles("levels")
 
 
 def test_the_block_cache_holds_a_row_of_tiles_unless_that_is_too_much(tmp_path: Path) -> None:
