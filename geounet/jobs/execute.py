@@ -114,7 +114,8 @@ def slots(client: Client) -> Slots:
     """The GPUs of the cluster if its workers declare any (``dask worker --resources GPU=1``), else
     the threads of its workers.
     """
-    workers = client.scheduler_info()["workers"].values()
+    # Some versions of Dask tell five workers unless they are asked for all; older ones always all.
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
     gpus = sum(int(worker["resources"].get("GPU", 0)) for worker in workers)
     if gpus:
         return Slots(gpus, {"GPU": 1})

@@ -147,6 +147,24 @@ def test_tasks_go_to_workers_with_gpus_one_at_a_time() -> None:
         assert list(windowed(client, running_on, None, range(12))) == [1] * 12
 
 
+def test_all_workers_count_whatever_the_version_of_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions of 2025 and 2026 tell five workers unless they are asked for all."""
+    whole = Client.scheduler_info
+
+    def few(client: Client, n_workers: int = 5, **words: Any) -> Any:
+        return whole(client, n_workers=n_workers, **words)
+
+    monkeypatch.setattr(Client, "scheduler_info", few)
+    settings = {"nthreads": 2, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    workers = {number: {"cls": Worker, "options": settings} for number in range(7)}
+    with (
+        SpecCluster(workers, scheduler_on("127.0.0.1")) as many,
+        dask_client(many.scheduler_address) as client,
+    ):
+        client.wait_for_workers(7, timeout=30)
+        assert slots(client).count == 14
+
+
 def test_a_worker_answers_for_itself(cluster: LocalCluster) -> None:
     with dask_client(cluster.scheduler_address) as client:
         client.wait_for_workers(1, timeout=60)
