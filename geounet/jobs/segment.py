@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +40,8 @@ from geounet.model.bundle import ModelBundle
 from geounet.model.runtime import Hardware
 from geounet.raster.handles import close_handles
 from geounet.raster.mask import MaskWriter, ProbabilityWriter
-from geounet.raster.scene import describe
+from geounet.raster.remote import is_remote
+from geounet.raster.scene import Scene, describe
 
 _RELEASE_PIXELS = 20_000_000
 # Pixels between two releases of freed memory where there are no polygons, whose maker does it too.
@@ -121,7 +123,8 @@ def segment_scene(
     storage = output.probabilities
     limits = options.limits(bundle.spec)
     decision = decision_for(bundle.spec.legend, polygons.mapping, limits)
-    work = Work(plan, bundle, decision, storage, output.polygons, run=secrets.token_hex(8))
+    sent = plan if client.cluster else replace(plan, scene=_found_anywhere(scene))
+    work = Work(sent, bundle, decision, storage, output.polygons, run=secrets.token_hex(8))
     summaries: tuple[ClassSummary, ...] = ()
     notices: tuple[str, ...] = (scene.notice,) if scene.notice else ()
     folder, frame, legend = outputs.mask.parent, plan.frame, bundle.spec.legend
@@ -167,6 +170,11 @@ def segment_scene(
         publish_mask_styles(outputs.mask, bundle.spec.legend)
         writer.publish()
     return Report(uri, outputs, summaries, time.perf_counter() - started, notices=notices)
+
+
+def _found_anywhere(scene: Scene) -> Scene:
+    """A scene as workers in another folder find it; results keep the name that the user gave."""
+    return scene if is_remote(scene.uri) else replace(scene, uri=str(Path(scene.uri).absolute()))
 
 
 def _close_files(client: "Client", work: Work) -> None:

@@ -1,10 +1,12 @@
 """Describe a raster without keeping it open, and read patches of it."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -318,6 +320,11 @@ def _open(uri: str, driver: str, options: dict[str, Any]) -> Any:
     try:
         return rasterio.open(gdal_name(uri), driver=driver, sharing=False, **options)
     except RasterioError as error:
+        if not is_remote(uri) and not os.path.exists(uri):  # noqa: PTH110 (Path.exists may raise)
+            # It was there when it was described, maybe on another machine.
+            raise SceneError(
+                f"{uri}: not found on {gethostname()}; is its folder shared with all workers?"
+            ) from error
         hint = (
             "is the address right, and may it be read?"
             if is_remote(uri)

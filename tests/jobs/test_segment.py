@@ -432,9 +432,11 @@ def test_a_kill_leaves_no_half_results(
 
 
 def test_a_cluster_of_processes_gives_the_same_bytes(
-    tmp_path: Path, client: Client, bundle: ModelBundle
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Client, bundle: ModelBundle
 ) -> None:
-    """What travels to workers of other processes can be pickled, and --dask reaches them."""
+    """What travels to workers of other processes can be pickled, and --dask reaches them; those in
+    another folder find a relative path, whose results and run stay the same.
+    """
     scene = write_scene(tmp_path / "s.tif", noise(150, 170))
     with (
         LocalCluster(
@@ -447,8 +449,18 @@ def test_a_cluster_of_processes_gives_the_same_bytes(
         cut = write_scene(tmp_path / "cut.tif", noise(300, 300), compress="deflate")
         cut.write_bytes(cut.read_bytes()[:-30_000])
         (two,) = run(remote, bundle, cut, folder=tmp_path / "remote", polygons=False)
+        monkeypatch.chdir(tmp_path)
+        remote.run(os.chdir, "/")
+        (relative,) = run(remote, bundle, Path("s.tif"), polygons=False)
+        (again,) = run(remote, bundle, scene, polygons=False)
     (here,) = run(client, bundle, scene, folder=tmp_path / "here", polygons=False)
     assert one.outputs is not None
     assert here.outputs is not None
     assert one.outputs.mask.read_bytes() == here.outputs.mask.read_bytes()
     assert "cut.tif" in str(two.error)
+    assert relative.error is None
+    assert relative.scene == "s.tif"
+    assert relative.outputs is not None
+    assert relative.outputs.mask == Path("s_mask.tif")
+    assert relative.outputs.mask.read_bytes() == here.outputs.mask.read_bytes()
+    assert again.skipped

@@ -167,6 +167,14 @@ def test_missing_and_false_files(tmp_path: Path) -> None:
         describe(vrt)
 
 
+def test_a_file_that_another_machine_lacks(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "a.tif", noise(4, 4))
+    scene = describe(path)
+    path.unlink()
+    with pytest.raises(SceneError, match=r"a.tif: not found on .*; is its folder shared"):
+        open_scene(scene).__enter__()
+
+
 def test_truncated_file_is_named_with_the_place(tmp_path: Path) -> None:
     path = write_scene(tmp_path / "a.tif", noise(300, 300), compress="deflate", tiled=True)
     path.write_bytes(path.read_bytes()[:-20_000])
