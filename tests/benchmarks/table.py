@@ -8,7 +8,7 @@ SECTIONS = ("Engine", "Beside other programs", "Start-up", "Training", "Polygons
 _HEAD = """# Benchmarks
 
 Each figure is a ratio of two times, or what it says, taken in one run on one machine: two cores of
-a processor without an accelerator, where no other is named. The limit is what the benchmark asserts,
+a processor without accelerator, where no other is named. The limit is what the benchmark asserts,
 and the last column what was measured for it. `make bench` measures anew and rewrites these tables.
 Until then a row keeps its figure, and not all rows come from machines of the same speed.
 
