@@ -21,6 +21,9 @@ _BAND_PIXELS = 64 << 20
 # Rows of tiles are tall only where no more pixels than these wait for their row to be complete.
 _SLIGHT = 64
 # Margins of at most this part of a side hardly cost more where patches are low and wide.
+_MOST_WORK = 4.0
+# Times the raster's own pixels that the network may compute to keep the promise. Where memory only
+# allows small patches, wide margins leave cores of a few pixels: a thousand times the work.
 _CALIBRATED = 0.75
 # Tile borders of a calibration, relative to a raster without end: one of four by four tiles has
 # three borders along each axis. Larger ones have more.
@@ -98,7 +101,8 @@ def choose_tiling(
 
     With margin ``auto`` the fastest margin and core are taken that keep the promise. The share of
     changed pixels is that of the pixels near a border between tiles, so the measured share is
-    scaled by the length of these borders.
+    scaled by the length of these borders. Where patches are too small to keep it at a bearable
+    cost, the margin is taken that changes the fewest pixels, and the promise says how many.
 
     Args:
         ground: what is to be tiled.
@@ -119,25 +123,36 @@ def choose_tiling(
         return _asked_for(ground, spec, margin, merge, sides)
     if merge == "blend":
         return _blended(ground, spec, sides)
-    side = sides.largest(2 * spec.margin + spec.stride, spec.stride)
-    tall = sides.tall and sides.chosen is None
+    return _automatic(ground, spec, sides)
+
+
+def _automatic(ground: Ground, spec: ModelSpec, sides: Sides) -> Tiling:
     least = round_up(ground.apron, spec.stride)
     exact = round_up(spec.reach + ground.apron, spec.stride)
-    fitting = []
-    for known, _ in spec.margin_curve:
-        wide = max(known, least)
-        if not spec.exact or wide >= exact or side - 2 * wide < spec.stride:
-            break
-        for core in _cores(ground, wide, spec.stride, side, tall):
-            if _keeps_promise(ground, spec, wide, core):
-                fitting.append(Tiling(wide, core, merge, WITHIN_PROMISE))
-    if fitting:
-        return min(fitting, key=lambda item: _time(ground, item.margin, item.core))
+    usual = max(spec.margin, least)
+    known = [max(margin, least) for margin, _ in spec.margin_curve if spec.exact]
+    smallest = min([usual, *known])
+    side = sides.largest(2 * smallest + spec.stride, spec.stride)
+    tall = sides.tall and sides.chosen is None
+    fitting = [
+        (_changed(ground, spec, wide, core), wide, core)
+        for wide in known
+        if wide < exact and side - 2 * wide >= spec.stride
+        for core in _cores(ground, wide, spec.stride, side, tall)
+    ]
+    bearable = [item for item in fitting if _work(ground, *item[1:]) <= _MOST_WORK]
+    kept = [item[1:] for item in bearable if item[0] <= PROMISE]
+    if kept:
+        margin, core = min(kept, key=lambda item: _time(ground, *item))
+        return Tiling(margin, core, "crop", WITHIN_PROMISE)
     if spec.exact and side - 2 * exact >= spec.stride and exact <= max(spec.margin, side // 4):
-        return Tiling(exact, _core(ground, exact, spec.stride, side, tall), merge, IDENTICAL)
-    wide = max(spec.margin, least)
+        return Tiling(exact, _core(ground, exact, spec.stride, side, tall), "crop", IDENTICAL)
+    if fitting:
+        share, margin, core = min(bearable or fitting[:1])
+        return Tiling(margin, core, "crop", f"about {share:.0e} of the pixels differ")
+    side = max(side, sides.largest(3 * usual, spec.stride))
     promise = "approximate" if spec.exact else POOLS
-    return Tiling(wide, _core(ground, wide, spec.stride, side, tall), merge, promise)
+    return Tiling(usual, _core(ground, usual, spec.stride, side, tall), "crop", promise)
 
 
 def _exact(ground: Ground, spec: ModelSpec, merge: Merge, sides: Sides) -> Tiling:
@@ -149,8 +164,7 @@ def _exact(ground: Ground, spec: ModelSpec, merge: Merge, sides: Sides) -> Tilin
     if merge == "blend":
         raise ConfigError("--merge blend is never exact; use --margin exact with --merge crop")
     margin = round_up(spec.reach + ground.apron, spec.stride)
-    least = 2 * round_up(spec.reach, spec.stride) + 2 * spec.stride
-    side = sides.largest(least, spec.stride)
+    side = sides.largest(3 * margin, spec.stride)
     core = _core(ground, margin, spec.stride, side, sides.tall and sides.chosen is None)
     return Tiling(margin, core, merge, IDENTICAL)
 
@@ -165,7 +179,7 @@ def _asked_for(ground: Ground, spec: ModelSpec, margin: int, merge: Merge, sides
     # More context than the network or the raster has changes nothing but the memory it takes.
     useful = exact if spec.exact and merge == "crop" else max(exact, *ground.shape)
     margin = round_up(max(min(margin, useful), ground.apron), spec.stride)
-    side = sides.largest(2 * margin + spec.stride, spec.stride)
+    side = sides.largest(3 * margin + spec.stride, spec.stride)
     core = _core(ground, margin, spec.stride, side)
     if not spec.exact:
         promise = POOLS
@@ -173,7 +187,7 @@ def _asked_for(ground: Ground, spec: ModelSpec, margin: int, merge: Merge, sides
         promise = BLENDED
     elif margin >= exact:
         promise = IDENTICAL
-    elif _keeps_promise(ground, spec, margin, core):
+    elif _changed(ground, spec, margin, core) <= PROMISE:
         promise = WITHIN_PROMISE
     else:
         promise = "as asked for"
@@ -197,19 +211,19 @@ def _blended(ground: Ground, spec: ModelSpec, sides: Sides) -> Tiling:
     return Tiling(margin, core, "blend", BLENDED if spec.exact else POOLS)
 
 
-def _keeps_promise(ground: Ground, spec: ModelSpec, margin: int, core: tuple[int, int]) -> bool:
-    """Whether the measured curve promises few enough changed pixels at this margin and core.
+def _changed(ground: Ground, spec: ModelSpec, margin: int, core: tuple[int, int]) -> float:
+    """The share of pixels that the measured curve lets expect to differ at this margin and core.
 
     Pixels change along the borders between tiles; a raster that is one tile wide has none of them.
     """
     shares = [share for known, share in spec.margin_curve if known <= margin]
     if not shares:
-        return False
+        return 1.0
     borders = [
         (-(-extent // own) - 1) / extent for extent, own in zip(ground.shape, core, strict=True)
     ]
     measured = 2 * _CALIBRATED / spec.calibration_core
-    return shares[-1] * sum(borders) / measured <= PROMISE
+    return min(1.0, shares[-1] * sum(borders) / measured)
 
 
 def _core(
@@ -240,7 +254,7 @@ def _cores(
     if largest < stride:
         raise ConfigError(
             f"tile size {side} (a multiple of the network's stride {stride}) leaves no core inside"
-            f" margins of {margin}; use --tile-size {2 * margin + stride} or more"
+            f" margins of {margin}; use --tile-size {3 * margin} or more"
         )
     height, width = ground.shape
     shapes = [(largest, largest)]
@@ -262,8 +276,14 @@ def _cores(
 
 
 def _time(ground: Ground, margin: int, core: tuple[int, int]) -> float:
-    """Relative time of the network on all patches, margins beyond the raster left out."""
-    time = 1 + _WIDENING * max(0, core[1] + 2 * margin - _NARROW)
+    """Relative time of the network on all patches."""
+    widening = 1 + _WIDENING * max(0, core[1] + 2 * margin - _NARROW)
+    return widening * _work(ground, margin, core)
+
+
+def _work(ground: Ground, margin: int, core: tuple[int, int]) -> float:
+    """Pixels of all patches over those of the raster, margins beyond the raster left out."""
+    work = 1.0
     for extent, own in zip(ground.shape, core, strict=True):
-        time *= 1 + 2 * margin * (-(-extent // own) - 1) / extent
-    return time
+        work *= 1 + 2 * margin * (-(-extent // own) - 1) / extent
+    return work

@@ -4,6 +4,7 @@ from typing import Literal
 
 import pytest
 
+from geounet.errors import ConfigError
 from geounet.jobs.tiling import (
     IDENTICAL,
     MAX_SIDE,
@@ -102,3 +103,45 @@ def test_margins_stop_where_more_changes_nothing(
     tiling = choose_tiling(ground, spec, 99_999, merge, sides)
     assert tiling.margin == largest
     assert (tiling.promise == IDENTICAL) == (largest == 320)
+
+
+FAR = ((32, 2.0e-2), (128, 4.7e-3), (256, 2.5e-4), (384, 7.0e-5), (512, 0.0))
+"""Margin curve of a network that looks far, cores of 512 px."""
+
+
+@pytest.mark.parametrize("budget", [500, 800, 1056, 1124, 1300, 1500, 2000])
+@pytest.mark.parametrize("margin", ["auto", "exact", 384])
+def test_little_memory_does_not_multiply_the_work(
+    budget: int, margin: int | Literal["auto", "exact"]
+) -> None:
+    """A margin that leaves a core of a few pixels has the network see each pixel a thousand times:
+    what was asked for takes more memory, and ``auto`` gives up the promise and says by how much.
+    """
+    spec = spec_for(32, 519, 384, margin_curve=FAR)
+    ground, sides = Ground((6000, 6000), 0), Sides(None, budget, 2560)
+    tiling = choose_tiling(ground, spec, margin, None, sides)
+    patch = tiling.core[0] + 2 * tiling.margin
+    pieces = -(-6000 // tiling.core[0])
+    seen = (6000 + 2 * tiling.margin * (pieces - 1)) ** 2 / 6000**2
+    if margin != "auto":
+        assert tiling.margin >= 384
+        assert seen < 9
+        return
+    assert seen <= 4
+    assert patch <= budget
+    if tiling.promise != WITHIN_PROMISE:
+        per_border = dict(FAR)[tiling.margin] * 2048 / 6
+        expected = 2 * (pieces - 1) * per_border / 6000
+        assert tiling.promise == f"about {expected:.0e} of the pixels differ"
+        assert expected > 1e-4
+
+
+def test_a_tile_too_small_for_the_promise_is_used_as_far_as_it_goes() -> None:
+    spec = spec_for(32, 519, 384, margin_curve=FAR)
+    ground = Ground((6000, 6000), 0)
+    small = choose_tiling(ground, spec, "auto", None, Sides(96, 2000))
+    assert (small.margin, small.core) == (32, (32, 32))
+    assert small.promise.endswith("of the pixels differ")
+    with pytest.raises(ConfigError, match="use --tile-size 1152 or more"):
+        choose_tiling(ground, spec, 384, None, Sides(768, 2000))
+    assert choose_tiling(ground, spec, 384, None, Sides(1152, 2000)).core[0] >= 352
