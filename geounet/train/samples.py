@@ -51,7 +51,8 @@ class Sampler:
     def batch(self, step: int, part: range | None = None) -> Batch:
         """The windows of a step; of them only ``part``, if given."""
         fit, mix = self._config.fit, self._config.augment.mix
-        start = np.random.default_rng((fit.seed, step)).random()
+        # No window is number ``batch``. To numpy (seed, step) is (seed, step, 0), the first window.
+        start = np.random.default_rng((fit.seed, step, fit.batch)).random()
         windows = []
         for index in part if part is not None else range(fit.batch):
             rng = np.random.default_rng((fit.seed, step, index))

@@ -272,6 +272,25 @@ def test_shares_hold_in_every_batch(tmp_path: Path) -> None:
         assert [int((labels == value).sum()) for value in (1, 2, 4)] == [6, 2, 2]
 
 
+@pytest.mark.parametrize(("batch", "share"), [(1, 0.3), (8, 0.05)])
+def test_a_source_that_some_batches_lack_shows_its_classes_as_often(
+    tmp_path: Path, batch: int, share: float
+) -> None:
+    config = config_for(tmp_path)
+    config = replace(config, fit=replace(config.fit, batch=batch, window=8))
+    halves = np.repeat(np.array([1, 2], np.uint8), 100)[None].repeat(200, axis=0)
+    image = np.zeros((3, 200, 200), np.uint8)
+    first, other = scene_of("a", image, halves, 1.0), scene_of("b", image, halves * 4, 1.0)
+    pools = [Pool((first,), share, (0, 0)), Pool((other,), 1 - share, (0, 0))]
+    drawn: list[int] = []
+    sampler = Sampler(config, pools)
+    for step in range(160):
+        labels = sampler.batch(step, range(1)).labels[0]
+        drawn += [int((labels == 1).sum() > (labels == 2).sum())] * bool((labels < 4).all())
+    assert len(drawn) / 160 == pytest.approx(min(1.0, share * batch), abs=0.1)
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.15)
+
+
 def test_rare_classes_are_drawn_as_often(tmp_path: Path) -> None:
     labels = np.full((64, 64), 1, dtype=np.uint8)
     labels[5, 5:9] = 2
