@@ -1,6 +1,6 @@
 """What a worker does with a batch of tiles: read, normalise, forward, and its share of merging."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,6 +20,8 @@ from geounet.raster.handles import Loan, lent
 from geounet.raster.scene import read_valid
 from geounet.symmetry import SYMMETRIES
 from geounet.tiles import Tile, Window, round_up
+
+_STRIP_BYTES = 32 << 20
 
 
 class Layers(NamedTuple):
@@ -191,11 +193,14 @@ def _known(work: Work, dataset: Any, window: Window | None) -> np.ndarray:
     """Where a window holds data that is asked for."""
     if window is None:
         return np.zeros((0, 0), dtype=bool)
-    area = work.plan.area
-    if area is None:
-        return read_valid(dataset, window, work.plan.bands)
-    wanted = area.inside(window)
-    return wanted & read_valid(dataset, window, work.plan.bands) if wanted.any() else wanted
+    plan = work.plan
+    wanted = None if plan.area is None else plan.area.inside(window)
+    if wanted is not None and not wanted.any():
+        return wanted
+    known = np.empty((window.height, window.width), dtype=bool)
+    for rows in _strips(work, window, len(plan.bands) * np.dtype(plan.scene.dtype).itemsize):
+        known[rows] = read_valid(dataset, _cut(window, rows), plan.bands)
+    return known if wanted is None else wanted & known
 
 
 def _is_wanted(work: Work, part: Window) -> bool:
@@ -276,5 +281,32 @@ def _decide(
     field = trim(
         probabilities, top - seen.row - lost, left - seen.col - lost, bottom - top, right - left
     )
-    field = grid.to_scene(field, top, left, window)
-    return Piece(tile.index, window, work.finish(field, known))
+    parts = [
+        work.finish(grid.to_scene(field, top, left, _cut(window, rows)), known[rows])
+        for rows in _strips(work, window, 4 * len(field))
+    ]
+    return Piece(tile.index, window, _stacked(parts))
+
+
+def _strips(work: Work, window: Window, pixel_bytes: int) -> Iterator[slice]:
+    """The rows of a window that are handled at once: all, but where the scene is finer than the
+    working grid and so its pixels of one tile take more memory than the network.
+    """
+    count = max(1, _STRIP_BYTES // (pixel_bytes * window.width))
+    if work.plan.work.identity:
+        count = window.height
+    return (slice(row, min(row + count, window.height)) for row in range(0, window.height, count))
+
+
+def _cut(window: Window, rows: slice) -> Window:
+    """Some rows of a window."""
+    return Window(window.row + rows.start, window.col, rows.stop - rows.start, window.width)
+
+
+def _stacked(parts: list[Layers]) -> Layers:
+    """Layers of neighbouring rows as one."""
+
+    def joined(arrays: Sequence[Any]) -> Any:
+        return None if arrays[0] is None else np.concatenate(arrays, axis=-2)
+
+    return parts[0] if len(parts) == 1 else Layers(*map(joined, zip(*parts, strict=True)))

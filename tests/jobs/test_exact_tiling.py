@@ -1,5 +1,6 @@
 """Tiled inference against one forward pass over the whole scene."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from rasterio.transform import Affine
 
 from geounet.bands import normalise
 from geounet.decision import Decision
+from geounet.jobs import predict
 from geounet.jobs.merge import RowAssembler
 from geounet.jobs.plan import Plan, SegmentOptions, make_plan
 from geounet.jobs.predict import Work, segment_tiles
@@ -129,3 +131,37 @@ def test_resampled_scene_does_not_depend_on_tiles(
     assert masks[0].shape == (97, 71)
     assert (masks[0] != masks[1]).sum() == 0
     assert (masks[0] != masks[2]).sum() == 0
+
+
+def fine_work(folder: Path, side: int, nodata: float | None = None) -> Work:
+    """A scene of 0.1 m, worked on at 0.8 m in one tile, all of whose layers are asked for."""
+    transform = Affine(0.1, 0, 500_000, 0, -0.1, 5_400_000)
+    data = noise(side, side)
+    data[:, : side // 3] = 7
+    path = write_scene(folder / "s.tif", data, transform=transform, nodata=nodata)
+    spec = spec_for(2, Plain.radius, 0, resolution=0.8)
+    options = SegmentOptions(margin="exact", device="cpu", precision="float64")
+    plan = make_plan(describe(path), spec, options)
+    return Work(plan, ModelBundle(spec, b"", ""), DECISION, "uint8")
+
+
+def test_the_rows_of_a_fine_scene_do_not_depend_on_how_many_are_done_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = fine_work(tmp_path, 203, nodata=7)
+    (whole,) = segment_tiles(work, (0,), RUNTIME)
+    monkeypatch.setattr(predict, "_STRIP_BYTES", 17 * 203 * 12)  # 17 rows of three float32
+    (parts,) = segment_tiles(work, (0,), RUNTIME)
+    assert (whole.layers.mask == 255).sum() == 67 * 203
+    for one, other in zip(whole.layers, parts.layers, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_fine_scene_does_not_take_memory_by_its_own_pixels(tmp_path: Path) -> None:
+    """Probabilities of all pixels of the tile would take three times 75 MB."""
+    work = fine_work(tmp_path, 2500)
+    tracemalloc.start()
+    segment_tiles(work, (0,), RUNTIME)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150e6
