@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 
 from geounet.bands import Stretch
-from geounet.decision import check_thresholds
+from geounet.decision import Storage, check_thresholds
 from geounet.errors import ConfigError, SceneError
 from geounet.georef import Frame
 from geounet.jobs.extent import Extent, Region, resolve_region
@@ -208,6 +208,7 @@ def make_plan(
     options: SegmentOptions,
     hardware: Hardware | None = None,
     region: Region | None = None,
+    storage: Storage | None = None,
 ) -> Plan:
     """Fit a model to a scene.
 
@@ -217,6 +218,8 @@ def make_plan(
         options: what the user chose.
         hardware: of the workers, where these are other machines; None: this machine's.
         region: what ``options.extent`` means, where that is known; None: it is found out.
+        storage: how probabilities are stored, whose rows wait in memory as the mask's do; None:
+            they are not asked for.
 
     Raises:
         SceneError: the scene lacks bands or resolution.
@@ -228,7 +231,10 @@ def make_plan(
     work, level = _overview(scene, work)
     covered = work.covering(region.window, spec.stride)
     all_rows = covered.row <= 0 and covered.row_end >= work.shape[0]
-    ground = Ground((covered.height, covered.width), work.apron, all_rows and not spec.shrink)
+    ground = Ground(
+        (covered.height, covered.width), work.apron, all_rows and not spec.shrink,
+        work.rows.step * work.cols.step,
+    )  # fmt: skip
     hardware = hardware or hardware_for(options)
     budget = options.memory or min(4 << 30, psutil.virtual_memory().total // 4)
     pixel_bytes = _forward_bytes(spec, hardware)
@@ -250,7 +256,8 @@ def make_plan(
     if batch < 1:
         raise ConfigError(f"batch {batch} must be at least 1")
     band_rows = math.ceil(tiling.core[0] * work.rows.step) + 1
-    band_bytes = 6 * band_rows * region.window.width
+    kept_bytes = {None: 0, "uint8": 1, "float16": 2}[storage] * len(spec.legend)
+    band_bytes = (6 + 2 * kept_bytes) * band_rows * region.window.width
     if tiling.merge == "blend":
         band_bytes += 4 * len(spec.legend) * grid.patch_shape[0] * grid.width
     return Plan(

@@ -112,7 +112,9 @@ def segment_scene(
         return Report(uri, outputs, skipped=True)
     check_reprojection(scene, output.dst_crs)
     prepare_folder(outputs.mask.parent)
-    plan = make_plan(scene, bundle.spec, options, _workers_hardware(client, options), region)
+    storage = output.probabilities
+    hardware = _workers_hardware(client, options)
+    plan = make_plan(scene, bundle.spec, options, hardware, region, storage)
     listener.planned(plan)
     polygons = polygon_options(bundle.spec.legend, output)
     tags = {
@@ -120,7 +122,6 @@ def segment_scene(
         "GEOUNET_VERSION": __version__,
         "GEOUNET_MODEL": f"{bundle.spec.name} {bundle.digest[:16]}",
     }
-    storage = output.probabilities
     limits = options.limits(bundle.spec)
     decision = decision_for(bundle.spec.legend, polygons.mapping, limits)
     sent = plan if client.cluster else replace(plan, scene=_found_anywhere(scene))

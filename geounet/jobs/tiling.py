@@ -18,7 +18,7 @@ _WIDENING = 1.5e-4
 # A processor's cache holds a few rows of activations. Per pixel, each further 1000 columns cost a
 # U-Net on ResNet-18 15 % more; further rows cost nothing.
 _BAND_PIXELS = 64 << 20
-# Rows of tiles are tall only where no more pixels than these wait for their row to be complete.
+# Rows of tiles are tall only where no more pixels than these wait for theirs to be complete.
 _SLIGHT = 64
 # Margins of at most this part of a side hardly cost more where patches are low and wide.
 _MOST_WORK = 4.0
@@ -92,6 +92,8 @@ class Ground:
     """Working pixels around a core that resampling to the scene's grid needs."""
     whole: bool = False
     """Whether nothing is seen above and below: a patch of all rows has no margins there."""
+    fineness: float = 1.0
+    """Pixels of the result per working pixel."""
 
 
 def choose_tiling(
@@ -259,7 +261,7 @@ def _cores(
     height, width = ground.shape
     shapes = [(largest, largest)]
     if tall:
-        tallest = min(2 * side, max(side, _BAND_PIXELS // width))
+        tallest = min(2 * side, max(side, int(_BAND_PIXELS / (width * ground.fineness))))
         narrowest = max(stride, _NARROW - 2 * margin)
         for pieces in range(-(-width // largest), -(-width // narrowest) + 1):
             cols = round_up(width / pieces, stride)

@@ -56,6 +56,17 @@ def test_processors_get_tall_patches(shape: tuple[int, int]) -> None:
     )
 
 
+def test_fine_scenes_do_not_get_tall_patches() -> None:
+    """A working row holds so many more pixels of the result, which wait for their row of tiles."""
+    spec = spec_for(32, 303, 128, margin_curve=TRAINED)
+    sides = Sides(None, 2300, 2560, tall=True)
+    coarse, fine = (
+        choose_tiling(Ground((4096, 8000), 0, fineness=value), spec, "auto", None, sides)
+        for value in (1, 36)
+    )
+    assert coarse.core[0] + 2 * coarse.margin > 2300 >= fine.core[0] + 2 * fine.margin
+
+
 def test_patches_of_all_rows_are_not_charged_for_margins() -> None:
     """What fits only without mirrored rows is taken where the network will not see any."""
     spec = spec_for(32, 303, 128, margin_curve=TRAINED)
