@@ -34,7 +34,7 @@ class ObjectCollector:
         self._no[: len(allowed)] = ~allowed[:, index]
         self._index = index
         self._frame = shapely.box(0, 0, scene.width, scene.height)
-        self._areas = None if areas is None else areas.shapes[single[areas.codes]]
+        self._areas = None if areas is None else areas.shapes[self._yes[areas.codes]]
         names = ("found", "unknown") if areas is not None else ("found", "unknown", "true")
         self._makers = {name: Polygonizer(scene.width, nodata=_NONE) for name in names}
         self._shapes: dict[str, list[np.ndarray]] = {name: [] for name in names}

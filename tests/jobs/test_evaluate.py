@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from geounet_cli.app import app
 from PIL import Image
 from rasterio.transform import Affine
 from rasterio.windows import Window
+from shapely.geometry import box, mapping
 from typer.testing import CliRunner
 
 from geounet.errors import ConfigError, SceneError
@@ -162,28 +164,44 @@ def test_labels_of_half_the_resolution(tmp_path: Path) -> None:
     assert result.confusion.pixels == fine.size
 
 
+def write_boxes(
+    path: Path, boxes: Sequence[tuple[float, float, float, float]], kinds: Sequence[str] = ()
+) -> Path:
+    """Polygons from left, top, right and bottom in pixels, with a column ``kind``."""
+    x, y = NORTH_UP.c, NORTH_UP.f
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"kind": kind},
+            "geometry": mapping(box(x + a / 2, y - d / 2, x + c / 2, y - b / 2)),
+        }
+        for (a, b, c, d), kind in zip(boxes, kinds or ["house"] * len(boxes), strict=True)
+    ]
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    path.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
+    return path
+
+
 def test_houses_wall_to_wall_stay_apart_where_labels_are_polygons(tmp_path: Path) -> None:
     mask = np.zeros((40, 60), np.uint8)
     mask[10:20, 10:19], mask[10:20, 21:30] = 1, 1
     path = write_mask(tmp_path, mask)
-    x, y = NORTH_UP.c, NORTH_UP.f
-    rings = [
-        [[x + c / 2, y - r / 2] for c, r in ((a, 10), (b, 10), (b, 20), (a, 20), (a, 10))]
-        for a, b in ((10, 20), (20, 30))
-    ]
-    features = [
-        {
-            "type": "Feature", "properties": {},
-            "geometry": {"type": "Polygon", "coordinates": [ring]},
-        }
-        for ring in rings
-    ]  # fmt: skip
-    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
-    labels = tmp_path / "houses.geojson"
-    labels.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
+    labels = write_boxes(tmp_path / "houses.geojson", [(10, 10, 20, 20), (20, 10, 30, 20)])
     truth = Truth(LabelFiles(labels), {"*": ("building",)}, ("land", "water"))
     score = evaluate_mask(path, truth, EvaluateOptions()).objects["building"]
     assert (score.true, score.found, score.matched, score.iou) == (2, 2, 2, pytest.approx(0.9))
+
+
+def test_polygons_of_an_ignored_value_are_no_objects(tmp_path: Path) -> None:
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:20, 10:20], mask[10:20, 30:40] = 1, 1
+    path = write_mask(tmp_path, mask)
+    boxes = [(10, 10, 20, 20), (30, 10, 40, 20)]
+    labels = write_boxes(tmp_path / "houses.geojson", boxes, ["house", "ruin"])
+    table = {"house": ("building",), "ruin": ()}
+    truth = Truth(LabelFiles(labels, "kind"), table, ("land", "water"))
+    score = evaluate_mask(path, truth, EvaluateOptions()).objects["building"]
+    assert (score.true, score.found, score.matched) == (1, 1, 1)
 
 
 def test_what_does_not_fit_is_named(
