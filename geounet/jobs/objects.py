@@ -16,8 +16,9 @@ class ObjectCollector:
     """Holds the objects of one class: the 4-connected regions of the mask, and those of the truth.
 
     The true objects are the polygons themselves where the labels are polygons, so that houses wall
-    to wall stay apart, else regions too. What lies where it is not known whether a pixel is of the
-    class is cut off; objects that lose half or more to that are left out.
+    to wall stay apart, else regions too; polygons are cut at the mask's edge, as regions are. What
+    lies where it is not known whether a pixel is of the class is cut off; objects that lose half or
+    more to that are left out.
     """
 
     def __init__(self, index: int, allowed: np.ndarray, scene: Scene, areas: Areas | None) -> None:
@@ -34,6 +35,7 @@ class ObjectCollector:
         self._no[: len(allowed)] = ~allowed[:, index]
         self._index = index
         self._frame = shapely.box(0, 0, scene.width, scene.height)
+        self._centres = shapely.box(0.5, 0.5, scene.width - 0.5, scene.height - 0.5)
         self._areas = None if areas is None else areas.shapes[self._yes[areas.codes]]
         names = ("found", "unknown") if areas is not None else ("found", "unknown", "true")
         self._makers = {name: Polygonizer(scene.width, nodata=_NONE) for name in names}
@@ -60,12 +62,14 @@ class ObjectCollector:
         )
 
     def _framed(self, shapes: np.ndarray) -> np.ndarray:
-        """The parts inside the scene, of objects that lie half or more in it."""
+        """The parts inside the scene: what a mask may show of an object that its edge cuts."""
         shapely.prepare(self._frame)
         inside = shapely.covers(self._frame, shapes)
-        cut = shapely.intersection(shapes[~inside], self._frame)
-        kept = shapely.area(cut) > 0.5 * shapely.area(shapes[~inside])
-        return np.concatenate([shapes[inside], cut[kept]])
+        parts = shapely.get_parts(shapely.intersection(shapes[~inside], self._frame))
+        # Where only a line or a point is common, or less than a pixel's centre, no mask shows it.
+        flat = shapely.get_dimensions(parts) < 2
+        kept = ~flat & shapely.intersects(parts, self._centres)
+        return np.concatenate([shapes[inside], parts[kept]])
 
 
 def _known_part(shapes: np.ndarray, unknown: shapely.STRtree) -> np.ndarray:

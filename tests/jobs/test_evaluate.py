@@ -204,6 +204,19 @@ def test_polygons_of_an_ignored_value_are_no_objects(tmp_path: Path) -> None:
     assert (score.true, score.found, score.matched) == (1, 1, 1)
 
 
+def test_polygons_are_cut_at_the_edge_as_the_mask_is(tmp_path: Path) -> None:
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:20, :4], mask[25:40, 30:40] = 1, 1
+    path = write_mask(tmp_path, mask)
+    # One less than half inside, one more than half, one that ends before any pixel's centre, one
+    # that touches the edge from outside.
+    boxes = [(-16, 10, 4, 20), (30, 25, 40, 45), (59.7, 5, 70, 15), (60, 30, 70, 36)]
+    labels = write_boxes(tmp_path / "houses.geojson", boxes)
+    truth = Truth(LabelFiles(labels), {"*": ("building",)}, ("land", "water"))
+    score = evaluate_mask(path, truth, EvaluateOptions()).objects["building"]
+    assert (score.true, score.found, score.matched, score.iou) == (2, 2, 2, pytest.approx(1.0))
+
+
 def test_what_does_not_fit_is_named(
     pair: tuple[Path, Path, np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
