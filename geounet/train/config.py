@@ -35,7 +35,8 @@ class NetworkConfig:
     """Names of the input bands, in order: the bands of a scene that have these colours, or its
     first ones that are not transparency, as in prediction; see ``bidx`` of a source."""
     resolution: float
-    """Ground sample distance the model is meant for, in metres."""
+    """Ground sample distance the model is meant for, in metres; 0: any, scenes stay as they are.
+    Scenes without a CRS count as having it."""
     mean: tuple[float, ...]
     """Per band, of values in 0..1."""
     std: tuple[float, ...]

@@ -117,8 +117,11 @@ def _small(scenes: Sequence[Scene], config: TrainConfig) -> set[str]:
 
 
 def _load(scene: Scene, source: SourceConfig, config: TrainConfig, held: bool) -> LabelledScene:
-    """A scene with its labels; one without a CRS counts as one of 1 m."""
-    legend, gsd, spec = Legend(config.legend), scene.georef.gsd or 1.0, model_spec(config)
+    """A scene with its labels. One without a CRS has the model's resolution: prediction takes it as
+    it is; of a model without one, 1 m.
+    """
+    legend, spec = Legend(config.legend), model_spec(config)
+    gsd = scene.georef.gsd or config.network.resolution or 1.0
     _check_scales(source, scene.uri, gsd, config.network.resolution)
     bands = choose_bands(scene, config.network.bands, source.bidx)
     files = FilePixels(

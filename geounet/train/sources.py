@@ -45,7 +45,8 @@ class SourceConfig:
     without: every label as often as the others. Unused in checks."""
     gsd: tuple[float, float] = (0.0, 0.0)
     """Metres per pixel that windows are sampled at, log-uniform between the two; a check is made at
-    the first; 0 means the model's ``resolution``, at which it will predict."""
+    the first; 0 means the model's ``resolution``, at which it will predict. Scenes without a CRS
+    count as scenes of that resolution, as in prediction."""
     bidx: tuple[int, ...] = ()
     """Bands of the images that feed the network's, from 1 on, in order, as with ``segment -b``."""
     exclude: tuple[str, ...] = ()

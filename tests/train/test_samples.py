@@ -210,6 +210,23 @@ def test_scenes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_pools(replace(config, network=four))
 
 
+@pytest.mark.parametrize(("resolution", "gsd"), [(0.5, 0.5), (0.0, 1.0)])
+def test_a_scene_without_a_crs_is_seen_as_in_prediction(
+    tmp_path: Path, resolution: float, gsd: float
+) -> None:
+    image, mask = blocks(40, 56)
+    path = write_scene(tmp_path / "a.tif", image, crs=None)
+    write_scene(tmp_path / "a_mask.tif", mask[None], crs=None)
+    config = config_for(tmp_path)
+    check = replace(config.check[0], images=("a.tif",))
+    network = replace(config.network, resolution=resolution)
+    (loaded,) = load_checks(replace(config, network=network, check=(check,)))
+    spec = spec_for(resolution=resolution)
+    grid = make_plan(describe(path), spec, SegmentOptions(device="cpu")).grid
+    assert [scene.shape for scene in loaded.sampled()] == [(grid.height, grid.width)] == [(40, 56)]
+    assert loaded.scenes[0].gsd == gsd
+
+
 def test_a_source_without_a_label_is_refused(tmp_path: Path) -> None:
     image, mask = blocks(40, 56)
     write_pair(tmp_path, "empty", image, np.full_like(mask, 255))
