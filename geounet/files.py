@@ -60,6 +60,19 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def check_target(path: Path) -> None:
+    """Refuse a file name that cannot be written, before the work for it is done.
+
+    Raises:
+        OutputError: it is a folder, or its folder cannot be written to.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file in it")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OutputError(f"{path}: {folder} cannot be written to; name a file elsewhere")
+
+
 def check_free(path: Path, overwrite: bool) -> None:
     """Refuse a name that a file has, unless it may be replaced.
 

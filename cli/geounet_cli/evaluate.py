@@ -13,11 +13,20 @@ if TYPE_CHECKING:
 _LABELS = "What the labels mean"
 _MEASURE = "What is measured"
 _TUNE = "Thresholds"
+_OF_A_RUN = (
+    "bidx", "resolution", "threshold", "tile_size", "margin", "merge", "tta", "device", "precision",
+    "runtime", "memory", "workers", "dask",
+)  # fmt: skip
+# What only a segmentation heeds.
 
 
 def evaluate(
+    context: typer.Context,
     scene: Annotated[
-        Path, typer.Argument(help="A class mask; with -m a scene, which is segmented first.")
+        str,
+        typer.Argument(
+            metavar="MASK|SCENE", help="A class mask; with -m a scene, which is segmented first."
+        ),
     ],
     truth: Annotated[
         Path,
@@ -141,6 +150,7 @@ def evaluate(
     quiet: results.Quiet = False,
 ) -> None:
     """Measure a mask, or a model on a scene, against labels."""
+    from geounet.files import check_target
     from geounet.jobs.evaluate import (
         EvaluateOptions,
         ModelRun,
@@ -165,6 +175,14 @@ def evaluate(
         )
     if save and not thresholds:
         raise typer.BadParameter("saves thresholds, so it needs --thresholds", param_hint="--save")
+    if overwrite and not save:
+        raise typer.BadParameter("replaces a model file (--save)", param_hint="--overwrite")
+    if model is None:
+        why = "is for a model (-m) that segments the scene; a mask is measured as it is"
+        parse.refuse_given(context, _OF_A_RUN, why)
+    else:
+        parse.refuse_given(context, ["name"], "is for a mask; a model (-m) names its classes")
+    threads = parse.workers(workers, dask)
     size, unit = parse.tolerance(tolerance)
     options = EvaluateOptions(
         tolerance=size,
@@ -173,6 +191,9 @@ def evaluate(
         iou=iou,
         min_object=min_object,
     )
+    for path in (output, picture):
+        if path:
+            check_target(path)
     what = _truth(truth, labels or [], column, outside, (aoi, ignore))
     if model is None:
         result = evaluate_mask(scene, what, options, picture, dict(parse.value_names(name or [])))
@@ -193,13 +214,13 @@ def evaluate(
         bundle = load_bundle(model)
         if save:
             check_copy(save, bundle, overwrite)
-        with console_listener(quiet) as listener, dask_client(dask, workers) as client:
+        with console_listener(quiet) as listener, dask_client(dask, threads) as client:
             run = ModelRun(bundle, client, choices, listener, thresholds)
             result = evaluate_model(scene, run, what, options, picture)
-    if output:
-        write_report(output, result)
     if not quiet:
         print_scores(result)
+    if output:
+        write_report(output, result)
     if save and result.thresholds:
         save_thresholds(save, bundle, result.thresholds.values, overwrite)
         if not quiet:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Collection
 from typing import Any, Literal, cast, get_args
 
 import typer
@@ -10,6 +11,29 @@ from geounet.errors import ConfigError
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
           "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+
+
+def refuse_given(context: typer.Context, options: Collection[str], why: str) -> None:
+    """Refuse options that stand on the command line although nothing would heed them.
+
+    Args:
+        context: of the command.
+        options: the parameters' names in Python.
+        why: what follows the option's name in the message.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in options and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(why, param_hint=max(parameter.opts, key=len))
+
+
+def workers(count: int | None, dask: str | None) -> int | None:
+    """Threads of the local job, of which there is none with a scheduler."""
+    if count is not None and dask is not None:
+        raise typer.BadParameter(
+            "counts threads of this machine; with --dask leave it out", param_hint="--workers"
+        )
+    return count
 
 
 def bands(text: str | None) -> tuple[int, ...]:

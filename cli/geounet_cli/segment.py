@@ -131,9 +131,10 @@ def segment(
         ),
         dst_crs=parse.crs(dst_crs, "--dst-crs"),
     )
+    threads = parse.workers(workers, dask)
     paths = find_scenes(scenes)
     bundle = load_bundle(model)
-    with console_listener(quiet) as listener, dask_client(dask, workers) as client:
+    with console_listener(quiet) as listener, dask_client(dask, threads) as client:
         if verbose:
             typer.echo(f"Dask's status page: {status_page(client)}")
         reports = segment_scenes(paths, bundle, client, options, wanted, listener)

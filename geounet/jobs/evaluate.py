@@ -136,7 +136,7 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
 
 
 def evaluate_mask(
-    mask: Path,
+    mask: str | Path,
     truth: Truth,
     options: EvaluateOptions,
     picture: Path | None = None,
@@ -196,7 +196,11 @@ def evaluate_mask(
 
 
 def evaluate_model(
-    scene: Path, model: "ModelRun", truth: Truth, options: EvaluateOptions, picture: Path | None
+    scene: str | Path,
+    model: "ModelRun",
+    truth: Truth,
+    options: EvaluateOptions,
+    picture: Path | None,
 ) -> Evaluation:
     """Segment a scene into a mask that is thrown away afterwards, and compare that.
 

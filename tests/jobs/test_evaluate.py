@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from shapely.geometry import box, mapping
 from typer.testing import CliRunner
 
-from geounet.errors import ConfigError, SceneError
+from geounet.errors import ConfigError, OutputError, SceneError
 from geounet.jobs.evaluate import EvaluateOptions, evaluate_mask, write_report
 from geounet.jobs.truth import Truth
 from geounet.labels.source import LabelFiles
@@ -25,6 +25,7 @@ from geounet.raster import classes
 from geounet.raster.mask import MaskWriter
 from geounet.raster.scene import describe
 from tests.helpers import LEGEND, NORTH_UP, brightness_model, noise, painted, write_scene
+from tests.server import served
 from tests.train.tiny import blocks
 
 HEIGHT, WIDTH = 97, 131
@@ -276,6 +277,54 @@ def test_the_command_runs_the_model_as_segment_does(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "mean IoU 1.000" not in CliRunner().invoke(app, command).output
     assert "mean IoU 1.000" in CliRunner().invoke(app, [*command, "-b", "3,2,1"]).output
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "why"),
+    [
+        (["--threshold", "building=0.6"], "--threshold", "is for a model"),
+        (["--tta", "d4"], "--tta", "is for a model"),
+        (["-b", "1,2,3"], "--bidx", "is for a model"),
+        (["--resolution", "1"], "--resolution", "is for a model"),
+        (["-m", "m.safetensors", "--name", "1=roof"], "--name", "is for a mask"),
+        (["-m", "m", "--workers", "2", "--dask", "tcp://h:1"], "--workers", "counts threads"),
+        (["-m", "m.safetensors", "--overwrite"], "--overwrite", "replaces a model file"),
+    ],
+)
+def test_options_that_nothing_heeds_are_refused(words: list[str], option: str, why: str) -> None:
+    done = CliRunner().invoke(app, ["evaluate", "mask.tif", "labels.tif", *words])
+    assert done.exit_code == 2
+    told = " ".join(done.output.replace("│", " ").split())
+    assert f"Invalid value for {option}: {why}" in told
+
+
+@pytest.mark.parametrize("option", ["-o", "--map"])
+def test_a_result_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr("geounet.jobs.evaluate.evaluate_mask", never)
+    (tmp_path / "file").write_text("")
+    for name, told in (("", "is a folder"), ("file/x", "cannot be written to")):
+        done = CliRunner().invoke(app, ["evaluate", "m.tif", "l.tif", option, f"{tmp_path}/{name}"])
+        assert isinstance(done.exception, OutputError)
+        assert told in str(done.exception)
+
+
+def test_a_model_is_measured_on_a_scene_of_a_server(tmp_path: Path) -> None:
+    truth = blocks(HEIGHT, WIDTH, 2)[1]
+    write_scene(tmp_path / "s.tif", painted(truth))
+    labels = write_scene(tmp_path / "truth.tif", truth[None])
+    model = brightness_model(tmp_path / "m.safetensors")
+    with served(tmp_path) as server:
+        command = [
+            "evaluate", f"{server.address}/s.tif", str(labels), "-m", str(model), "--device", "cpu",
+            "--runtime", "torch", "--labels", "0=land,1=building,2=water",
+        ]  # fmt: skip
+        done = CliRunner().invoke(app, command)
+    assert "mean IoU 1.000" in done.output
 
 
 @pytest.mark.real
