@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -226,7 +227,9 @@ def _check_place(own: Scene, scene: Scene) -> None:
 def _unused(dataset: Any, coding: LabelCoding) -> int:
     """A value that means nothing, for the places that the labels do not cover."""
     limits = np.iinfo(dataset.dtypes[0])
-    for value in (dataset.nodata, 255, limits.max, limits.min):
+    # Then from the top down: the small values are those that somebody may have used unnamed.
+    rest = range(limits.max, limits.min - 1, -1)
+    for value in chain((dataset.nodata, 255, limits.max, limits.min), rest):
         if value is not None and str(int(value)) not in coding.codes and value <= limits.max:
             return int(value)
     raise LabelError(f"{dataset.name}: no value is left for places without labels")

@@ -127,6 +127,20 @@ def test_a_raster_of_another_grid_and_crs_takes_the_nearest_pixel(tmp_path: Path
     np.testing.assert_array_equal(read_all(LabelFiles(path), scene, coding, 5), codes)
 
 
+def test_a_mask_whose_least_and_largest_values_are_named_fits_by_its_place(tmp_path: Path) -> None:
+    scene = scene_at(tmp_path)
+    rng = np.random.default_rng(0)
+    values = rng.choice([0, 255], (HEIGHT - 7, WIDTH - 5)).astype(np.uint8)
+    path = write_scene(tmp_path / "l.tif", values[None])
+    coding = coding_for({"0": ("land",), "255": ("building",)}, LEGEND, strict=True)
+    expected = np.full((HEIGHT, WIDTH), IGNORED, np.uint8)
+    expected[:-7, :-5] = values == 255
+    np.testing.assert_array_equal(read_all(LabelFiles(path), scene, coding), expected)
+    every = coding_for({str(value): ("land",) for value in range(256)}, LEGEND, strict=True)
+    with pytest.raises(LabelError, match="no value is left for places without labels"):
+        read_all(LabelFiles(path), scene, every)
+
+
 def test_partial_values_and_nodata(tmp_path: Path) -> None:
     scene = scene_at(tmp_path)
     mask = np.zeros((1, HEIGHT, WIDTH), np.uint8)
