@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geounet.errors import ConfigError
+from geounet.legend import Legend
 from geounet.mirror import mirror_index
 from geounet.tiles import TileGrid, Window, round_up
 from geounet.train.config import TrainConfig
@@ -17,6 +18,7 @@ from geounet.train.network import model_spec
 from geounet.train.ranks import autocast
 from geounet.train.samples import standardise
 from geounet.train.scenes import LabelledScene, View
+from geounet.train.sources import SourceConfig
 
 _CORE, _MARGIN, _STRIDE = 448, 64, 32
 
@@ -63,6 +65,8 @@ class Check:
     name: str
     scenes: tuple[LabelledScene, ...]
     gsd: float
+    alone: frozenset[str]
+    """Classes that a label names alone, whether or not a pixel has it."""
 
     def sampled(self) -> Iterator[SampledScene]:
         """The scenes at that distance."""
@@ -87,9 +91,16 @@ def load_checks(config: TrainConfig) -> list[Check]:
                 " or leave the check out"
             )
     return [
-        Check(item.name, scenes, item.gsd[0] or config.network.resolution)
+        Check(item.name, scenes, item.gsd[0] or config.network.resolution, _alone(item, config))
         for item, scenes in zip(config.check, groups, strict=True)
     ]
+
+
+def _alone(source: SourceConfig, config: TrainConfig) -> frozenset[str]:
+    legend = Legend(config.legend)
+    beyond = source.polygons.outside if source.polygons else ()
+    sets = [{legend[name].name for name in names} for names in (*source.labels.values(), beyond)]
+    return frozenset(name for names in sets if len(names) == 1 for name in names)
 
 
 def predict(network: nn.Module, image: Tensor, bfloat16: bool, trim: int = 0) -> Tensor:
@@ -158,22 +169,28 @@ def predicted(
 
 
 def run_check(check: Check, network: nn.Module, config: TrainConfig) -> dict[str, float]:
-    """Intersection over union of every class that has labelled pixels, and their mean, ``miou``;
-    memory does not follow the size of the scenes.
+    """Intersection over union of the classes, and their mean, ``miou``, see :func:`iou`; memory
+    does not follow the size of the scenes.
     """
     counts = np.zeros((len(config.legend), 3), dtype=np.int64)
     for scene in check.sampled():
         for _, classes, labels in predicted_tiles(scene, network, config):
             counts += tally(classes, labels, len(config.legend))
-    return iou(counts, config)
+    return iou(counts, check, config)
 
 
-def iou(counts: np.ndarray, config: TrainConfig) -> dict[str, float]:
-    """The same from the counts of :func:`tally`."""
+def iou(counts: np.ndarray, check: Check, config: TrainConfig) -> dict[str, float]:
+    """Intersection over union from the counts of :func:`tally`, and the mean, ``miou``.
+
+    The rule of ``geounet evaluate``: a class that a label names alone counts 0 where it is only
+    predicted; one that is neither true nor predicted has no score, nor has one that no label names
+    alone.
+    """
     result = {
         item.name: round(float(hit / (hit + wrong + missed)), 4)
         for item, (hit, wrong, missed) in zip(config.legend, counts, strict=True)
-        if hit + missed > 0
+        # Texture may narrow a label to a class that none names alone.
+        if hit + missed > 0 or (item.name in check.alone and wrong > 0)
     }
     if result:
         result["miou"] = round(sum(result.values()) / len(result), 4)

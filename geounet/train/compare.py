@@ -169,7 +169,7 @@ def measure(
             merged, pairs = merged + part.merged, pairs + part.pairs
         found = Separation(merged, pairs)
         row["checks"][check.name] = {
-            "iou": iou(counts, config),
+            "iou": iou(counts, check, config),
             "merged": None if not pairs else round(found.share, 4),
             "pairs": pairs,
         }

@@ -145,11 +145,13 @@ def table(result: Mapping[str, Any]) -> str:
     model = result["model"]
     lines = [["check", "class", "plain", model, "difference"], ["---"] * 5]
     for name, scores in result["checks"].items():
-        for key, plain in scores["plain"].items():
-            other = scores[model][key]
+        # A class without true pixels has a score where it is predicted, maybe by one of both.
+        keys = dict.fromkeys([*scores["plain"], *scores[model]])
+        for key in sorted(keys, key=lambda key: key == "miou"):  # the mean stays last
+            plain, other = (scores[who].get(key, math.nan) for who in ("plain", model))
             label = "mean IoU" if key == "miou" else key
             figures = (f"{plain:.3f}", f"{other:.3f}", f"{other - plain:+.3f}")
-            lines.append([name, label, *figures])
+            lines.append([name, label, *("-" if "nan" in text else text for text in figures)])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 

@@ -239,6 +239,16 @@ def test_the_plain_loop_goes_on_where_it_was_cut_off(
         fit(config, out, again=True)
 
 
+def test_a_class_that_one_of_both_calls_wrongly_has_one_score() -> None:
+    scores = {"plain": {"land": 0.5, "water": 0.0, "miou": 0.25}, "m": {"land": 0.75, "miou": 0.75}}
+    lines = plain.table({"model": "m", "checks": {"c": scores}}).splitlines()[2:]
+    assert lines == [
+        "| c | land | 0.500 | 0.750 | +0.250 |",
+        "| c | water | 0.000 | - | - |",
+        "| c | mean IoU | 0.250 | 0.750 | +0.500 |",
+    ]
+
+
 def test_the_plain_loop_is_measured_against_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,9 @@ from geounet.bands import normalise
 from geounet.errors import ConfigError, LabelError, SceneError
 from geounet.jobs.plan import SegmentOptions, make_plan
 from geounet.labels.areas import Areas
+from geounet.labels.coding import coding_for
 from geounet.legend import LandClass
+from geounet.metrics import PartialConfusion
 from geounet.raster.scene import describe, open_scene, read_patch
 from geounet.tiles import Window
 from geounet.train import samples
@@ -28,7 +30,7 @@ from geounet.train.scenes import LabelledScene, View
 from geounet.train.sources import PolygonsConfig, SourceConfig, TownConfig
 from geounet.train.town import make_town
 from geounet.train.weightmap import boundary_weights
-from tests.helpers import NORTH_UP, noise, spec_for, write_scene
+from tests.helpers import LEGEND, NORTH_UP, noise, spec_for, write_scene
 from tests.train.tiny import LABELS, blocks, config_for, scene_of, write_pair
 
 
@@ -462,6 +464,26 @@ def test_a_check_of_a_perfect_network_is_one(tmp_path: Path) -> None:
     (check,) = load_checks(config)
     result = run_check(check, ByColor(), config)
     assert result == {"land": 1.0, "building": 1.0, "water": 1.0, "miou": 1.0}
+
+
+@pytest.mark.parametrize(
+    "labels", [LABELS, {"0": ("land",), "1": ("building", "land"), "2": ("water",)}]
+)
+def test_a_check_means_over_the_classes_that_evaluate_means_over(
+    tmp_path: Path, labels: Mapping[str, tuple[str, ...]]
+) -> None:
+    config = config_for(tmp_path)
+    config = replace(config, network=replace(config.network, mean=(0.0,) * 3, std=(1.0,) * 3))
+    image, truth = blocks(64, 72, 2)
+    write_pair(tmp_path, "held_0", image, np.where(truth == 2, 0, truth).astype(np.uint8))
+    (check,) = load_checks(replace(config, check=(replace(config.check[0], labels=labels),)))
+    result = run_check(check, ByColor(), config)
+    coding = coding_for(labels, LEGEND)
+    codes = np.array([coding.codes[str(v)] for v in (0, 1, 0)], np.uint8)[truth]
+    judged = PartialConfusion.empty(coding.allowed(LEGEND)).plus(codes, truth)
+    assert result["water"] == judged.iou[2] == 0
+    assert ("building" in result) == (not np.isnan(judged.iou[1])) == (labels is LABELS)
+    assert result["miou"] == pytest.approx(judged.mean_iou.value, abs=1e-4)
 
 
 @pytest.mark.parametrize("exclude", [(), ("held_*.tif",)])
