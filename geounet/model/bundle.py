@@ -130,7 +130,7 @@ def save_bundle(
     from safetensors.torch import save
 
     stored = {
-        key: (_halved(value) if half else value).detach().cpu().contiguous()
+        key: (halved(value) if half else value).detach().cpu().contiguous()
         for key, value in tensors.items()
     }
     data = save(stored, metadata={_KEY: spec.to_json()})
@@ -141,7 +141,7 @@ def save_bundle(
     return ModelBundle(spec, data, hashlib.sha256(data).hexdigest())
 
 
-def _halved(value: "torch.Tensor") -> "torch.Tensor":
+def halved(value: "torch.Tensor") -> "torch.Tensor":
     """``value`` as float16 where that costs little precision and overflows nowhere."""
     import torch
 

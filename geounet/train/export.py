@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from geounet.errors import ConfigError
-from geounet.model.bundle import ModelBundle, save_bundle
+from geounet.model.bundle import ModelBundle, halved, save_bundle
 from geounet.model.networks import build_network
 from geounet.model.radius import structural_radius
 from geounet.tiles import round_up
@@ -33,7 +33,8 @@ def export(
     before: Sequence[Path] = (),
     average: ModelBundle | None = None,
 ) -> ModelBundle:
-    """Write the averaged weights of a checkpoint as a float16 model file.
+    """Write the averaged weights of a checkpoint as a float16 model file, see
+    :func:`~geounet.model.bundle.halved`.
 
     The scenes of ``[[check]]`` are predicted with the rounded weights, so the card's figures are
     those of the file.
@@ -57,7 +58,7 @@ def export(
     network = build_network(spec)
     network.load_state_dict(
         {
-            key: value.half().float() if value.is_floating_point() else value
+            key: halved(value).to(value.dtype)
             for key, value in _weights(content["average"], average).items()
         }
     )

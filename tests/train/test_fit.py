@@ -149,6 +149,21 @@ def test_export_writes_averaged_weights_and_facts(tmp_path: Path) -> None:
     assert set(spec.card["accuracy_iou"]["held back"]) >= {"land", "building", "water", "miou"}
 
 
+def test_export_rounds_as_much_as_the_file_says(tmp_path: Path) -> None:
+    fit(config_for(tmp_path, steps=1), tmp_path / "run")
+    path = tmp_path / "run" / CHECKPOINT
+    content = torch.load(path)
+    weights = content["average"]
+    weights["encoder.1.running_var"][:] = torch.linspace(1e-6, 1e6, 12)  # beyond float16
+    weights["last.weight"][0, 0] = 1e5
+    torch.save(content, path)
+    export(path, tmp_path / "tiny.safetensors", "a test")
+    stored = load_bundle(tmp_path / "tiny.safetensors").tensors()
+    for key, value in weights.items():
+        kept = value.ndim < 2 or key == "last.weight"
+        assert torch.equal(stored[key], value if kept else value.half().float()), key
+
+
 def test_the_log_becomes_a_picture(tmp_path: Path) -> None:
     config = config_for(tmp_path, steps=20, check_every=10)
     fit(config, tmp_path / "run")
