@@ -33,9 +33,10 @@ class Place:
         return self.rank == 0
 
     def part(self, batch: int) -> range:
-        """The windows of a batch that are this process's."""
-        each = batch // self.world
-        return range(self.rank * each, (self.rank + 1) * each)
+        """The windows of a batch that are this process's: every ``world``-th, because a batch is in
+        order of its sources, and statistics of a part should be those of all of them.
+        """
+        return range(self.rank, batch, self.world)
 
 
 @contextmanager

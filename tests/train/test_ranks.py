@@ -108,7 +108,9 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_parts_make_up_the_batch() -> None:
     cpu = torch.device("cpu")
     parts = [Place(cpu, rank, 3).part(12) for rank in range(3)]
-    assert [index for part in parts for index in part] == list(range(12))
+    assert sorted(index for part in parts for index in part) == list(range(12))
+    # A batch is in order of its sources: each process sees the first and the last of them.
+    assert [list(part) for part in parts] == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
 
 
 def test_bfloat16_is_used_where_it_is_native() -> None:
