@@ -270,7 +270,7 @@ def fit(config: TrainConfig, out: Path, again: bool = False) -> State:
             _loop(state, feed, checks, book, config, path)
             if place.leads:
                 save_checkpoint(path, state, config)
-                _measure(state, checks, book, config, "final")
+                _conclude(state, checks, book, config, path)
     return state
 
 
@@ -328,13 +328,32 @@ def _judge(
 ) -> None:
     """Measure the average, keep it if it is the best so far, count if it is not."""
     scores = _measure(state, checks, book, config, "check")
-    score = agreed(sum(scores) / len(scores) if scores else -1.0, state.place)
-    if score > state.best:
-        state.best, state.stale = score, 0
-        if config.fit.patience and state.place.leads:
-            save_checkpoint(path.with_name(BEST), state, config)
-    else:
+    if not _improved(state, agreed(_mean(scores), state.place), config, path):
         state.stale += 1
+
+
+def _conclude(
+    state: State, checks: list[Check], book: Logbook, config: TrainConfig, path: Path
+) -> None:
+    """Measure the last average, and keep it if it is the best; the leading process's alone."""
+    scores, every = _measure(state, checks, book, config, "final"), config.fit.check_every
+    judged = every > 0 and state.step % every == 0  # by the last check
+    if config.fit.patience and not judged and _improved(state, _mean(scores), config, path):
+        save_checkpoint(path, state, config)  # a run that goes on has this one to beat
+
+
+def _improved(state: State, score: float, config: TrainConfig, path: Path) -> bool:
+    """Whether a score is the best so far; then the average is kept, if anything is."""
+    if score <= state.best:
+        return False
+    state.best, state.stale = score, 0
+    if config.fit.patience and state.place.leads:
+        save_checkpoint(path.with_name(BEST), state, config)
+    return True
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return sum(scores) / len(scores) if scores else -1.0
 
 
 def _measure(

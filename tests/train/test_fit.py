@@ -248,6 +248,22 @@ def test_early_stopping_keeps_the_best(tmp_path: Path, monkeypatch: pytest.Monke
     assert (again.step, again.stale) == (8, 2)
 
 
+@pytest.mark.parametrize("final", [0.7, 0.4])
+def test_the_end_of_a_run_may_be_its_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, final: float
+) -> None:
+    config = config_for(tmp_path, steps=5, check_every=2, patience=9)
+    scores = iter([0.3, 0.5, final, 0.6, 0.6])
+    monkeypatch.setattr(loop, "run_check", lambda *_: {"miou": next(scores)})
+    fit(config, tmp_path / "run")
+    best, last = (read_checkpoint(tmp_path / "run" / name) for name in (BEST, CHECKPOINT))
+    assert (best["step"], best["best"]) == ((5, 0.7) if final > 0.5 else (4, 0.5))
+    assert (last["step"], last["best"]) == (5, best["best"])
+    # A run that goes on has the end of the first to beat.
+    fit(replace(config, fit=replace(config.fit, steps=6)), tmp_path / "run", again=True)
+    assert read_checkpoint(tmp_path / "run" / BEST)["step"] == (5 if final > 0.5 else 6)
+
+
 @pytest.mark.parametrize("case", ["patience", "checks", "best"])
 def test_a_best_score_that_no_longer_counts_is_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
