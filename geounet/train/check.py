@@ -91,46 +91,49 @@ def load_checks(config: TrainConfig) -> list[Check]:
                 " or leave the check out"
             )
     return [
-        Check(item.name, scenes, item.gsd[0] or config.network.resolution, _alone(item, config))
+        Check(
+            item.name, scenes, item.gsd[0] or config.network.resolution, named_alone(item, config)
+        )
         for item, scenes in zip(config.check, groups, strict=True)
     ]
 
 
-def _alone(source: SourceConfig, config: TrainConfig) -> frozenset[str]:
+def named_alone(source: SourceConfig, config: TrainConfig) -> frozenset[str]:
+    """The classes that a source's labels name alone, whether or not a pixel has it."""
     legend = Legend(config.legend)
     beyond = source.polygons.outside if source.polygons else ()
     sets = [{legend[name].name for name in names} for names in (*source.labels.values(), beyond)]
     return frozenset(name for names in sets if len(names) == 1 for name in names)
 
 
-def predict(network: nn.Module, image: Tensor, bfloat16: bool, trim: int = 0) -> Tensor:
-    """Class index of the pixels of one normalised float32 ``(bands, h, w)`` patch, without
-    ``trim`` pixels of the network's output on each side: uint8; network in evaluation mode.
+def predicted_logits(
+    scene: SampledScene, network: nn.Module, config: TrainConfig
+) -> Iterator[tuple[Window, Tensor, Tensor]]:
+    """Overlap tiles that cover a scene: where, logits ``(classes, h, w)`` on the network's device,
+    and label sets, uint8 ``(h, w)``; network in evaluation mode.
     """
-    device = next((value.device for value in network.parameters()), image.device)
-    inputs = image[None].to(device)
-    if bfloat16:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode(), autocast(device, bfloat16):
-        logits = network(inputs)[0]
-    height, width = logits.shape[1:]
-    inside: Tensor = logits[:, trim : height - trim, trim : width - trim]
-    return inside.argmax(0).to("cpu", torch.uint8)
+    mean, std, bfloat16 = config.network.mean, config.network.std, config.fit.bfloat16
+    device = next((value.device for value in network.parameters()), torch.device("cpu"))
+    shrink = model_spec(config).shrink
+    margin = round_up(max(_MARGIN, shrink), _STRIDE)
+    trim = margin - shrink
+    for tile in TileGrid(*scene.shape, (_CORE, _CORE), margin, _STRIDE):
+        core, view = tile.core, scene.patch(tile.patch)
+        inputs = standardise(view.image, mean, std, view.valid)[None].to(device)
+        if bfloat16:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), autocast(device, bfloat16):
+            logits = network(inputs)[0]
+        inside = view.labels[margin:, margin:][: core.height, : core.width]
+        yield core, logits[:, trim : trim + core.height, trim : trim + core.width], inside
 
 
 def predicted_tiles(
     scene: SampledScene, network: nn.Module, config: TrainConfig
 ) -> Iterator[tuple[Window, Tensor, Tensor]]:
     """Overlap tiles that cover a scene: where, class indices and label sets, uint8 ``(h, w)``."""
-    mean, std = config.network.mean, config.network.std
-    shrink = model_spec(config).shrink
-    margin = round_up(max(_MARGIN, shrink), _STRIDE)
-    for tile in TileGrid(*scene.shape, (_CORE, _CORE), margin, _STRIDE):
-        core, view = tile.core, scene.patch(tile.patch)
-        image = standardise(view.image, mean, std, view.valid)
-        classes = predict(network, image, config.fit.bfloat16, margin - shrink)
-        inside = view.labels[margin:, margin:][: core.height, : core.width]
-        yield core, classes[: core.height, : core.width], inside
+    for core, logits, labels in predicted_logits(scene, network, config):
+        yield core, logits.argmax(0).to("cpu", torch.uint8), labels
 
 
 def tally(predicted: Tensor, labels: Tensor, classes: int) -> np.ndarray:
