@@ -120,7 +120,7 @@ def recolour(rng: np.random.Generator, image: Tensor, config: AugmentConfig) -> 
         )
         mean = image.mean(dim=(1, 2), keepdim=True)
         image.mul_(contrast * gain).add_(mean * (1 - contrast) * gain).clamp_(0.0, 1.0)
-    if bands == 3 and config.saturation > 0:
+    if bands == 3 and (config.saturation > 0 or config.grey > 0):
         factor = rng.uniform(1 - config.saturation, 1 + config.saturation)
         if rng.random() < config.grey:
             factor = 0.0

@@ -74,9 +74,9 @@ class AugmentConfig:
     gamma: float = 0.3
     """Standard deviation of the log of gamma (one for all bands, a fifth of it per band)."""
     saturation: float = 0.5
-    """Largest change of saturation, as a factor off 1."""
+    """Largest change of saturation, as a factor off 1; of networks with three bands."""
     grey: float = 0.03
-    """Share of windows without colour."""
+    """Share of windows without colour; of networks with three bands."""
     haze: float = 0.15
     """Share of windows under haze (blended towards a light grey)."""
     haze_strength: float = 0.4
