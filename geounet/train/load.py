@@ -57,6 +57,10 @@ def load_pools(config: TrainConfig) -> list[Pool]:
     for source in config.source:
         if both := checked.intersection(find_images(source, data)):
             raise ConfigError(f"{min(both)} is both trained on and checked; exclude it from one")
+    town_sets: list[int] = []
+    if config.town is not None:
+        _check_scales(config.town, "a town", _TOWN_GSD, config.network.resolution)
+        town_sets = _town_sets(config.town, legend)
     groups = load_scenes(config, config.source)
     pools = [
         pool_of(scenes, source, legend)
@@ -66,8 +70,7 @@ def load_pools(config: TrainConfig) -> list[Pool]:
     if not pools:
         raise ConfigError("no scene is left to train on; exclude fewer")
     if config.town is not None:
-        _check_scales(config.town, "a town", _TOWN_GSD, config.network.resolution)
-        pools.append(pool_of(make_towns(config.town, legend), config.town, legend))
+        pools.append(pool_of(make_towns(config.town, town_sets), config.town, legend))
     if not any(pool.share > 0 for pool in pools):
         lost = ", ".join(repr(source.name) for source in config.source if source.share > 0)
         raise ConfigError(
@@ -159,14 +162,36 @@ def _check_scales(
             )
 
 
-def make_towns(config: TownConfig, legend: Legend) -> list[LabelledScene]:
-    """Synthetic scenes with full labels; classes that ``legend`` does not have are ignored."""
-    from geounet.train.town import CLASSES, make_town
+def make_towns(config: TownConfig, sets: Sequence[int]) -> list[LabelledScene]:
+    """Synthetic scenes with full labels; ``sets`` are the label sets of their classes."""
+    from geounet.train.town import make_town
 
-    sets = [1 << legend.names.index(name) if name in legend.names else 0 for name in CLASSES]
     scenes = []
     for seed in range(config.seed, config.seed + config.scenes):
         image, mask = make_town(seed, config.size, config.size, _TOWN_GSD)
         labels = np.array(sets, np.uint8)[mask]
         scenes.append(make_scene(f"town {seed}", HeldPixels.of(image, labels), _TOWN_GSD))
     return scenes
+
+
+def _town_sets(config: TownConfig, legend: Legend) -> list[int]:
+    """The label set of each class of a town.
+
+    Raises:
+        ConfigError: it is not said what one is that the legend lacks: taught the others alone, a
+            network would take all it sees in towns for those.
+    """
+    from geounet.train.town import CLASSES
+
+    if unknown := [name for name in config.labels if name not in CLASSES]:
+        raise ConfigError(f"town.labels.{unknown[0]} is unknown; known: {', '.join(CLASSES)}")
+    known = {*config.labels, *legend.names}
+    if lacking := [name for name in CLASSES if name not in known]:
+        raise ConfigError(
+            f"[town] shows {', '.join(lacking)}, which the legend lacks; say in town.labels which"
+            f' classes they are, such as {lacking[0]} = ["{legend.names[0]}"], [] to ignore them,'
+            " or leave [town] out"
+        )
+    bits = {name: 1 << index for index, name in enumerate(legend.names)}
+    meant = [{legend[item].name for item in config.labels.get(name, (name,))} for name in CLASSES]
+    return [sum(bits[item] for item in items) for items in meant]

@@ -106,6 +106,9 @@ class TownConfig:
     """Pixels a side of 0.5 m."""
     hold: Mapping[str, float] = field(default_factory=dict)
     """As in :class:`SourceConfig`."""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Class of a town (land, building, water, vegetation, road) -> names of the classes that a
+    pixel of it may have; none: ignored. One not named here is the legend's class of its name."""
 
     def __post_init__(self) -> None:
         _check_mix(self)

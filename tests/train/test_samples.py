@@ -28,10 +28,13 @@ from geounet.train.pool import Pool
 from geounet.train.samples import Sampler, standardise
 from geounet.train.scenes import LabelledScene, View
 from geounet.train.sources import PolygonsConfig, SourceConfig, TownConfig
-from geounet.train.town import make_town
+from geounet.train.town import CLASSES, make_town
 from geounet.train.weightmap import boundary_weights
 from tests.helpers import LEGEND, NORTH_UP, noise, spec_for, write_scene
 from tests.train.tiny import LABELS, blocks, config_for, scene_of, write_pair
+
+IGNORED: dict[str, tuple[str, ...]] = {"vegetation": (), "road": ()}
+"""Classes of towns that the tests' legend lacks."""
 
 
 def load(folder: Path, name: str, labels: Mapping[str, tuple[str, ...]]) -> LabelledScene:
@@ -245,7 +248,7 @@ def test_shares_of_scenes_that_are_excluded_are_missed(tmp_path: Path) -> None:
     run = replace(config, source=(lost, rest))
     with pytest.raises(ConfigError, match=r"source 'blocks': exclude leaves no scene, .* share"):
         load_pools(run)
-    town = TownConfig(0.1, (0.5, 1.0), scenes=1, size=64)
+    town = TownConfig(0.1, (0.5, 1.0), scenes=1, size=64, labels=IGNORED)
     assert [pool.share for pool in load_pools(replace(run, town=town))] == [0.0, 0.1]
 
 
@@ -372,22 +375,21 @@ def test_a_class_that_no_pixel_has_cannot_be_asked_for(tmp_path: Path) -> None:
 
 
 def test_towns_have_the_classes_of_the_legend(tmp_path: Path) -> None:
-    town = TownConfig(0.1, (0.5, 1.0), scenes=1, size=128, hold={"building": 0.4})
+    town = TownConfig(0.1, (0.5, 1.0), scenes=1, size=128, hold={"building": 0.4}, labels=IGNORED)
     config = replace(config_for(tmp_path), town=town)
     water, land, pond = (LandClass(i, n, (0, 0, i)) for i, n in enumerate(("water", "land", "x")))
     _, truth = make_town(1000, 128, 128, 0.5)
     pool = load_pools(config)[-1]
     assert pool.hold == {2: 0.4}
-    # Vegetation and roads are no classes of this legend: ignored.
+    # Vegetation and roads are no classes of this legend.
     assert pool.scenes[0].counts == {1 << value: (truth == value).sum() for value in range(3)}
     source = replace(config.source[0], labels={"0": ("land",), "1": (), "2": ("water",)})
-    other = replace(
-        config, legend=(water, land, pond), source=(source,), check=(), town=replace(town, hold={})
-    )
+    bare = replace(town, hold={}, labels={**IGNORED, "building": ()})
+    other = replace(config, legend=(water, land, pond), source=(source,), check=(), town=bare)
     counts = load_pools(other)[-1].scenes[0].counts
     assert counts == {1: (truth == 2).sum(), 2: (truth == 0).sum()}
     with pytest.raises(ConfigError, match=r"'synthetic towns': hold\.x: no pixel"):
-        load_pools(replace(other, town=replace(town, hold={"x": 0.5})))
+        load_pools(replace(other, town=replace(bare, hold={"x": 0.5})))
     grey = replace(config.network, bands=("red",), mean=(0.5,), std=(0.5,))
     with pytest.raises(ConfigError, match=r"\[town\] is drawn in red, green, blue"):
         replace(config, network=grey)
@@ -398,6 +400,30 @@ def test_towns_have_the_classes_of_the_legend(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             replace(town, **facts)
+
+
+def test_classes_of_towns_that_the_legend_lacks_must_be_explained(tmp_path: Path) -> None:
+    names = ("other", "building")
+    legend = tuple(LandClass(i, name, (0, 0, i)) for i, name in enumerate(names))
+    plain = config_for(tmp_path)
+    source = replace(plain.source[0], labels={"0": ("other",), "1": ("building",), "2": ("other",)})
+    town = TownConfig(0.1, (0.5, 1.0), scenes=1, size=128)
+    config = replace(plain, legend=legend, source=(source,), check=(), town=town)
+    message = r"\[town\] shows land, water, vegetation, road, which the legend lacks; say in town\."
+    with pytest.raises(ConfigError, match=message):
+        load_pools(config)
+    rest = dict.fromkeys(("land", "water", "road"), ("other",))
+    labels = {**rest, "vegetation": names}
+    _, truth = make_town(1000, 128, 128, 0.5)
+    counts = load_pools(replace(config, town=replace(town, labels=labels)))[-1].scenes[0].counts
+    tree, house = ((truth == CLASSES.index(name)).sum() for name in ("vegetation", "building"))
+    assert counts == {1: truth.size - tree - house, 2: house, 3: tree}
+    for wrong, message in (
+        ({"lake": ("other",)}, r"town\.labels\.lake is unknown; known: land, building,"),
+        ({**labels, "road": ("street",)}, "'street'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_pools(replace(config, town=replace(town, labels=wrong)))
 
 
 def test_tally_counts_only_what_is_known() -> None:
