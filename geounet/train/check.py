@@ -1,6 +1,6 @@
 """Accuracy on scenes that are not trained on, with full or partial labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from geounet.errors import ConfigError
 from geounet.legend import Legend
 from geounet.mirror import mirror_index
-from geounet.tiles import TileGrid, Window, round_up
+from geounet.tiles import Tile, TileGrid, Window, round_up
 from geounet.train.config import TrainConfig
 from geounet.train.load import load_scenes
 from geounet.train.loss import allowed_planes
@@ -106,24 +106,30 @@ def named_alone(source: SourceConfig, config: TrainConfig) -> frozenset[str]:
     return frozenset(name for names in sets if len(names) == 1 for name in names)
 
 
+def overlap_tiles(scene: SampledScene, config: TrainConfig) -> TileGrid:
+    """The tiles in which a scene is predicted."""
+    margin = round_up(max(_MARGIN, model_spec(config).shrink), _STRIDE)
+    return TileGrid(*scene.shape, (_CORE, _CORE), margin, _STRIDE)
+
+
 def predicted_logits(
-    scene: SampledScene, network: nn.Module, config: TrainConfig
+    scene: SampledScene, tiles: Iterable[Tile], network: nn.Module, config: TrainConfig
 ) -> Iterator[tuple[Window, Tensor, Tensor]]:
-    """Overlap tiles that cover a scene: where, logits ``(classes, h, w)`` on the network's device,
-    and label sets, uint8 ``(h, w)``; network in evaluation mode.
+    """Some of a scene's :func:`overlap_tiles`: where, logits ``(classes, h, w)`` on the network's
+    device, and label sets, uint8 ``(h, w)``; network in evaluation mode.
     """
     mean, std, bfloat16 = config.network.mean, config.network.std, config.fit.bfloat16
     device = next((value.device for value in network.parameters()), torch.device("cpu"))
     shrink = model_spec(config).shrink
-    margin = round_up(max(_MARGIN, shrink), _STRIDE)
-    trim = margin - shrink
-    for tile in TileGrid(*scene.shape, (_CORE, _CORE), margin, _STRIDE):
+    for tile in tiles:
         core, view = tile.core, scene.patch(tile.patch)
         inputs = standardise(view.image, mean, std, view.valid)[None].to(device)
         if bfloat16:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(device, bfloat16):
             logits = network(inputs)[0]
+        margin = core.row - tile.patch.row
+        trim = margin - shrink
         inside = view.labels[margin:, margin:][: core.height, : core.width]
         yield core, logits[:, trim : trim + core.height, trim : trim + core.width], inside
 
@@ -132,7 +138,8 @@ def predicted_tiles(
     scene: SampledScene, network: nn.Module, config: TrainConfig
 ) -> Iterator[tuple[Window, Tensor, Tensor]]:
     """Overlap tiles that cover a scene: where, class indices and label sets, uint8 ``(h, w)``."""
-    for core, logits, labels in predicted_logits(scene, network, config):
+    tiles = overlap_tiles(scene, config)
+    for core, logits, labels in predicted_logits(scene, tiles, network, config):
         yield core, logits.argmax(0).to("cpu", torch.uint8), labels
 
 

@@ -25,15 +25,24 @@ from geounet.files import check_free
 from geounet.legend import Legend
 from geounet.model.bundle import ModelBundle, load_bundle, save_bundle
 from geounet.model.networks import build_network
-from geounet.train.check import Check, load_checks, named_alone, predicted_logits, run_check
+from geounet.train.check import (
+    Check,
+    load_checks,
+    named_alone,
+    overlap_tiles,
+    predicted_logits,
+    run_check,
+)
 from geounet.train.config import TrainConfig, load_config
 from geounet.train.load import load_scenes
 
 STEPS = (0.5, 0.25, 0.125)
 """By which offsets are moved, the coarse ones first."""
 
-SPACING = 4
-"""Every so many pixels, along both axes, one is looked at."""
+TILES, SPACING = 100, 4
+"""At most so many tiles of a source, evenly spread, are looked at, and one of so many of their pixels
+along both axes.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +118,15 @@ def collect(config: TrainConfig, network: nn.Module) -> list[Sample]:
         alone = named_alone(source, config)
         if not (scenes and alone):
             continue
-        gsd = float(np.prod(source.gsd)) ** (1 / len(source.gsd))
+        gsd = float(np.prod(source.gsd)) ** (1 / len(source.gsd)) or config.network.resolution
+        sampled = list(Check(source.name, scenes, gsd, alone).sampled())
+        tiles = [(scene, tile) for scene in sampled for tile in overlap_tiles(scene, config)]
         logits, sets = [], []
-        for scene in Check(source.name, scenes, gsd or config.network.resolution, alone).sampled():
-            for _, found, labels in predicted_logits(scene, network, config):
-                spaced = slice(None, None, SPACING), slice(None, None, SPACING)
-                logits.append(found[:, *spaced].flatten(1).float().numpy())
-                sets.append(labels[spaced].flatten().numpy())
+        for scene, tile in tiles[:: -(-len(tiles) // TILES)]:
+            ((_, found, labels),) = predicted_logits(scene, [tile], network, config)
+            spaced = slice(None, None, SPACING), slice(None, None, SPACING)
+            logits.append(found[:, *spaced].flatten(1).float().numpy())
+            sets.append(labels[spaced].flatten().numpy())
         judged = tuple(sorted(legend.names.index(name) for name in alone))
         samples.append(
             Sample(np.concatenate(logits, axis=1), np.concatenate(sets), judged, source.share)
