@@ -40,8 +40,8 @@ STEPS = (0.5, 0.25, 0.125)
 """By which offsets are moved, the coarse ones first."""
 
 TILES, SPACING = 100, 4
-"""At most so many tiles of a source, evenly spread, are looked at, and one of so many of their pixels
-along both axes.
+"""At most so many tiles of a source, evenly spread, are looked at, and one in so many of their
+pixels along both axes.
 """
 
 
