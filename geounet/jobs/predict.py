@@ -197,9 +197,12 @@ def _known(work: Work, dataset: Any, window: Window | None) -> np.ndarray:
     wanted = None if plan.area is None else plan.area.inside(window)
     if wanted is not None and not wanted.any():
         return wanted
-    known = np.empty((window.height, window.width), dtype=bool)
-    for rows in _strips(work, window, len(plan.bands) * np.dtype(plan.scene.dtype).itemsize):
-        known[rows] = read_valid(dataset, _cut(window, rows), plan.bands)
+    pixel_bytes = len(plan.bands) * np.dtype(plan.scene.dtype).itemsize
+    parts = [
+        read_valid(dataset, _cut(window, rows), plan.bands)
+        for rows in _strips(work, window, pixel_bytes)
+    ]
+    known = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return known if wanted is None else wanted & known
 
 
