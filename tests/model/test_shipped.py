@@ -4,7 +4,6 @@ import torch
 
 from geounet.model.bundle import DEFAULT_MODEL, ModelBundle, load_bundle
 from geounet.model.networks import build_network
-from geounet.train.check import predict
 from geounet.train.samples import standardise
 from geounet.train.town import make_town
 
@@ -34,7 +33,8 @@ def test_it_sees_a_town_that_it_was_not_trained_on(bundle: ModelBundle) -> None:
     image = torch.from_numpy(picture).float() / 255
     known = np.ones(truth.shape, bool)
     inputs = standardise(image, bundle.spec.mean, bundle.spec.std, known)
-    said = predict(network, inputs, False).numpy()
+    with torch.inference_mode():
+        said = network(inputs[None])[0].argmax(0).numpy()
     scores = {}
     for index, name in enumerate(bundle.spec.legend.names):
         both, either = (said == index) & (truth == index), (said == index) | (truth == index)
