@@ -32,6 +32,7 @@ from geounet.train.check import (
     overlap_tiles,
     predicted_logits,
     run_check,
+    tally,
 )
 from geounet.train.config import TrainConfig, load_config
 from geounet.train.load import load_scenes
@@ -60,16 +61,10 @@ class Sample:
 
     def score(self, offsets: np.ndarray) -> float:
         """Mean IoU of the judged classes over the pixels where a label tells right from wrong."""
-        said = (self.logits + offsets[:, None]).argmax(0)
-        known = self.sets != 0
-        total = 0.0
-        for index in self.judged:
-            called, bit = said == index, np.uint8(1 << index)
-            right = int((called & (self.sets == bit)).sum())
-            wrong = int((called & known & (self.sets & bit == 0)).sum())
-            missed = int((~called & (self.sets == bit)).sum())
-            total += right / max(1, right + wrong + missed)
-        return total / len(self.judged)
+        said = (self.logits + offsets[:, None]).argmax(0).astype(np.uint8)
+        pair = torch.from_numpy(said)[None], torch.from_numpy(self.sets)[None]
+        counts = tally(*pair, len(self.logits))[list(self.judged)]
+        return float((counts[:, 0] / np.maximum(1, counts.sum(axis=1))).mean())
 
 
 def fit_offsets(samples: Sequence[Sample]) -> np.ndarray:
