@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
@@ -109,7 +110,7 @@ def describe(uri: str | Path, driver: str = "GTiff") -> Scene:
             dtype=dtype,
             nodata=dataset.nodata,
             georef=georef,
-            colors=tuple(item.name for item in dataset.colorinterp),
+            colors=tuple(item.name for item in _colors(dataset)),
             driver=driver,
             notice=notice,
             block=dataset.block_shapes[0],
@@ -295,9 +296,18 @@ def unmasked_alpha(dataset: Any, bands: tuple[int, ...]) -> int | None:
     flags = dataset.mask_flag_enums
     if not any(MaskFlags.all_valid in flags[band - 1] for band in bands):
         return None
-    colors = dataset.colorinterp
+    colors = _colors(dataset)
     alpha = colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None
     return None if alpha in bands else alpha
+
+
+def _colors(dataset: Any) -> tuple[ColorInterp, ...]:
+    """What the bands show. rasterio takes any colour for a failure, and raises what GDAL last
+    complained of in this thread: of another scene, maybe. Doing so, it forgets that.
+    """
+    with suppress(CPLE_BaseError):
+        return tuple(dataset.colorinterp)
+    return tuple(dataset.colorinterp)
 
 
 @contextmanager

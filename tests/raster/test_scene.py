@@ -18,6 +18,7 @@ from geounet.raster.scene import (
     open_scene,
     read_patch,
     read_valid,
+    read_window,
 )
 from geounet.tiles import Window
 from tests.helpers import DEGREES, NORTH_UP, ROTATED, noise, write_scene
@@ -249,3 +250,21 @@ def test_ground_sample_distance(tmp_path: Path) -> None:
     assert bare.georef.surface == "pixels"
     assert bare.notice is not None
     assert "pixels" in bare.notice
+
+
+def test_a_scene_does_not_fail_by_what_was_wrong_with_another(tmp_path: Path) -> None:
+    """rasterio leaves the last error of a failed read where it is, and raises it for what it
+    takes to have failed next.
+    """
+    damaged = write_scene(tmp_path / "b.tif", noise(400, 400), compress="deflate", tiled=True)
+    damaged.write_bytes(damaged.read_bytes()[:-30_000])
+    good = write_scene(tmp_path / "a.tif", noise(40, 40))
+    bands = (1, 2, 3)
+    with open_scene(describe(damaged)) as bad, open_scene(describe(good)) as dataset:
+        for work in (
+            lambda: describe(good).colors == ("red", "green", "blue"),
+            lambda: read_valid(dataset, Window(0, 0, 40, 40), bands).all(),
+        ):
+            with pytest.raises(SceneError, match="truncated or damaged"):
+                read_window(bad, Window(0, 0, 400, 400), bands)
+            assert work()
