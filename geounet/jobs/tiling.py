@@ -148,12 +148,14 @@ def _automatic(ground: Ground, spec: ModelSpec, sides: Sides) -> Tiling:
         margin, core = min(kept, key=lambda item: _time(ground, *item))
         return Tiling(margin, core, "crop", WITHIN_PROMISE)
     if spec.exact and side - 2 * exact >= spec.stride and exact <= max(spec.margin, side // 4):
-        return Tiling(exact, _core(ground, exact, spec.stride, side, tall), "crop", IDENTICAL)
+        core = _core(ground, exact, spec.stride, side, tall)
+        if _work(ground, exact, core) <= _MOST_WORK:
+            return Tiling(exact, core, "crop", IDENTICAL)
     if fitting:
         share, margin, core = min(bearable or fitting[:1])
         return Tiling(margin, core, "crop", f"about {share:.0e} of the pixels differ")
     side = max(side, sides.largest(3 * usual, spec.stride))
-    promise = "approximate" if spec.exact else POOLS
+    promise = POOLS if not spec.exact else IDENTICAL if usual >= exact else "approximate"
     return Tiling(usual, _core(ground, usual, spec.stride, side, tall), "crop", promise)
 
 

@@ -147,6 +147,15 @@ def test_little_memory_does_not_multiply_the_work(
         assert expected > 1e-4
 
 
+@pytest.mark.parametrize("budget", [800, 1120, 1300, 2000])
+def test_a_model_whose_usual_margin_is_the_exact_one_takes_the_memory_for_it(budget: int) -> None:
+    """Nothing narrower has been measured, so nothing can be said of it."""
+    spec = spec_for(32, 519, 544)
+    tiling = choose_tiling(Ground((6000, 6000), 0), spec, "auto", None, Sides(None, budget, 2560))
+    assert (tiling.margin, tiling.promise) == (544, IDENTICAL)
+    assert tiling.core[0] >= 500
+
+
 def test_a_tile_too_small_for_the_promise_is_used_as_far_as_it_goes() -> None:
     spec = spec_for(32, 519, 384, margin_curve=FAR)
     ground = Ground((6000, 6000), 0)
