@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pyproj import CRS, Transformer
@@ -14,9 +14,6 @@ from geounet.errors import ConfigError, SceneError
 from geounet.raster.area import Area
 from geounet.raster.scene import Scene
 from geounet.tiles import Window
-
-if TYPE_CHECKING:
-    from shapely import Geometry
 
 _SLACK = 1e-6
 """Pixels; a box drawn along pixel edges does not gain a row by rounding."""
@@ -150,6 +147,8 @@ def _near(scene: Scene, shapes: Any, to_scene: Transformer, source: CRS) -> Any:
     """
     import shapely
 
+    from geounet.labels.areas import single_polygons
+
     # The longitudes that mean the same place are a turn apart.
     turn = 2 * math.pi / source.axis_info[0].unit_conversion_factor if source.is_geographic else 0.0
     frame = _frame(scene, to_scene, turn)
@@ -161,9 +160,7 @@ def _near(scene: Scene, shapes: Any, to_scene: Transformer, source: CRS) -> Any:
         shapely.prepare(box)
         within = shapely.covers(box, shapes)
         crossing = shapes[shapely.intersects(box, shapes) & ~within]
-        parts = shapely.get_parts(shapely.get_parts(shapely.intersection(crossing, box)))
-        polygons = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
-        found += [shapes[within], parts[polygons & ~shapely.is_empty(parts)]]
+        found += [shapes[within], single_polygons(shapely.intersection(crossing, box))[0]]
     return np.concatenate(found)
 
 
@@ -194,6 +191,8 @@ def _read_polygons(path: str) -> "tuple[np.ndarray[Any, np.dtype[Any]], str | No
     import pyogrio
     import shapely
 
+    from geounet.labels.areas import single_polygons
+
     try:
         Path(path).stat()
     except FileNotFoundError as error:
@@ -214,16 +213,9 @@ def _read_polygons(path: str) -> "tuple[np.ndarray[Any, np.dtype[Any]], str | No
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"--aoi {path}: cannot be read ({reason}); give a vector file") from error
-    parts: list[Geometry] = [
-        part
-        for shape in shapely.from_wkb(wkb if wkb is not None else [])
-        if shape is not None
-        # A mended polygon may be a collection of a multipolygon and lines.
-        for part in shapely.get_parts(
-            shapely.get_parts(shapely.make_valid(shapely.force_2d(shape)))
-        )
-        if part.geom_type == "Polygon" and not part.is_empty
-    ]
-    if not parts:
+    shapes = shapely.force_2d(shapely.from_wkb(wkb if wkb is not None else []))
+    # A mended polygon may be a collection of a multipolygon and lines.
+    polygons, _ = single_polygons(shapely.make_valid(shapes))
+    if not len(polygons):
         raise ConfigError(f"--aoi {path}: holds no polygon")
-    return np.array(parts, dtype=object), meta["crs"]
+    return polygons, meta["crs"]

@@ -256,7 +256,7 @@ def make_plan(
     if batch < 1:
         raise ConfigError(f"batch {batch} must be at least 1")
     band_rows = math.ceil(tiling.core[0] * work.rows.step) + 1
-    kept_bytes = {None: 0, "uint8": 1, "float16": 2}[storage] * len(spec.legend)
+    kept_bytes = np.dtype(storage).itemsize * len(spec.legend) if storage else 0
     band_bytes = (6 + 2 * kept_bytes) * band_rows * region.window.width
     if tiling.merge == "blend":
         band_bytes += 4 * len(spec.legend) * grid.patch_shape[0] * grid.width

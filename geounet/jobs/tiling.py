@@ -18,7 +18,7 @@ _WIDENING = 1.5e-4
 # A processor's cache holds a few rows of activations. Per pixel, each further 1000 columns cost a
 # U-Net on ResNet-18 15 % more; further rows cost nothing.
 _BAND_PIXELS = 64 << 20
-# Rows of tiles are tall only where no more pixels than these wait for theirs to be complete.
+# Rows of tiles are tall only where no more pixels than these wait for their row to be complete.
 _SLIGHT = 64
 # Margins of at most this part of a side hardly cost more where patches are low and wide.
 _MOST_WORK = 4.0

@@ -94,14 +94,14 @@ def read_areas(
             for fid, value in zip(layer.fids, layer.values, strict=True)
         ]
         found.append(_to_pixels(_in_crs(layer, scene), scene))
-    shapes, owner = _single(np.concatenate([np.empty(0, object), *found]))
+    shapes, owner = single_polygons(np.concatenate([np.empty(0, object), *found]))
     areas = Areas(shapes, np.array(codes, np.uint8)[owner], shapely.STRtree(shapes))
     if not anywhere:
         _check_place(areas, scene, path)
     return areas
 
 
-def _single(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def single_polygons(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The single polygons in multipolygons and collections, and which of these each is from: houses
     that somebody joined into one feature are houses still.
     """

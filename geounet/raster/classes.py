@@ -24,11 +24,11 @@ from geounet.legend import NODATA_ID, LandClass, Legend, Outline
 from geounet.raster.attributes import Attribute, read_attributes
 from geounet.raster.scene import (
     Scene,
+    alpha_beside,
     describe,
     open_scene,
     read_values,
     read_window,
-    unmasked_alpha,
 )
 from geounet.tiles import Window
 
@@ -194,7 +194,8 @@ def _rows(dataset: Any, scene: Scene, band: int, top: int) -> tuple[np.ndarray, 
     """Values, and where they are valid; None where values alone say so, as whole numbers do."""
     window = Window(top, 0, min(STRIP, scene.height - top), scene.width)
     flags = dataset.mask_flag_enums[band - 1]
-    masked = MaskFlags.per_dataset in flags or unmasked_alpha(dataset, (band,)) is not None
+    alpha = MaskFlags.all_valid in flags and alpha_beside(dataset, (band,)) is not None
+    masked = MaskFlags.per_dataset in flags or alpha
     if np.dtype(scene.dtype).kind in "iu" and not masked:
         return read_values(dataset, window, (band,))[0], None
     data, valid = read_window(dataset, window, (band,))

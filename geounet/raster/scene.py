@@ -279,7 +279,7 @@ def read_patch(
 def _validity(dataset: Any, where: RasterioWindow, bands: tuple[int, ...]) -> np.ndarray:
     flags = [dataset.mask_flag_enums[band - 1] for band in bands]
     if any(MaskFlags.all_valid in item for item in flags):
-        alpha = unmasked_alpha(dataset, bands)
+        alpha = alpha_beside(dataset, bands)
         if alpha is None:
             return np.ones((int(where.height), int(where.width)), dtype=bool)
         return np.asarray(dataset.read(alpha, window=where) != 0)
@@ -289,12 +289,11 @@ def _validity(dataset: Any, where: RasterioWindow, bands: tuple[int, ...]) -> np
     return np.asarray(np.any(masks, axis=0))
 
 
-def unmasked_alpha(dataset: Any, bands: tuple[int, ...]) -> int | None:
-    """The alpha band by which ``bands`` have data and of which GDAL makes no mask, as it does of
-    types other than uint8 and uint16; None if there is none, or if it is one of the bands.
+def alpha_beside(dataset: Any, bands: tuple[int, ...]) -> int | None:
+    """The alpha band, unless it is one of ``bands``: it says where they have data, where GDAL makes
+    no mask of it, as it does for uint8 and uint16 alone.
     """
-    flags = dataset.mask_flag_enums
-    if not any(MaskFlags.all_valid in flags[band - 1] for band in bands):
+    if dataset.count == len(set(bands)):  # of most scenes, whose windows should not wait for more
         return None
     colors = _colors(dataset)
     alpha = colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None

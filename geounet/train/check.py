@@ -189,6 +189,19 @@ def run_check(check: Check, network: nn.Module, config: TrainConfig) -> dict[str
     return iou(counts, check, config)
 
 
+def accuracy(
+    checks: Iterable[Check], network: nn.Module, config: TrainConfig
+) -> dict[str, dict[str, float]]:
+    """What a card tells of each check: its ground sample distance, and :func:`run_check`."""
+    return {
+        check.name: {
+            "gsd": check.gsd or check.scenes[0].gsd,
+            **run_check(check, network, config),
+        }
+        for check in checks
+    }
+
+
 def iou(counts: np.ndarray, check: Check, config: TrainConfig) -> dict[str, float]:
     """Intersection over union from the counts of :func:`tally`, and the mean, ``miou``.
 

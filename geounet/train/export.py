@@ -17,7 +17,7 @@ from geounet.model.bundle import ModelBundle, halved, save_bundle
 from geounet.model.networks import build_network
 from geounet.model.radius import structural_radius
 from geounet.tiles import round_up
-from geounet.train.check import load_checks, run_check
+from geounet.train.check import accuracy, load_checks
 from geounet.train.config import TrainConfig
 from geounet.train.network import IMAGENET, model_spec, read_checkpoint
 from geounet.train.settings import build
@@ -64,10 +64,7 @@ def export(
     )
     network.eval()
     reach = structural_radius(network, len(spec.bands), spec.stride, shrink=spec.shrink)
-    checks = {
-        check.name: {"gsd": check.gsd or check.scenes[0].gsd, **run_check(check, network, config)}
-        for check in load_checks(config)
-    }
+    checks = accuracy(load_checks(config), network, config)
     spec = replace(
         spec,
         radius=reach.radius,

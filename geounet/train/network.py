@@ -1,5 +1,6 @@
 """The network of a training run: its facts, and the weights that it starts from."""
 
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -10,7 +11,7 @@ from torch import nn
 from geounet.errors import ConfigError
 from geounet.legend import Legend
 from geounet.model.architectures import ARCHITECTURES
-from geounet.model.bundle import load_bundle
+from geounet.model.bundle import ModelBundle, load_bundle
 from geounet.model.networks import build_network
 from geounet.model.pretrained import (
     LITE_SIZES,
@@ -75,6 +76,22 @@ def initial_network(config: TrainConfig, bare: bool = False) -> nn.Module:
     elif source is not None:
         _start_from(network, source)
     return network
+
+
+def packaged_network(bundle: ModelBundle, config: TrainConfig) -> tuple[nn.Module, TrainConfig]:
+    """The network of a model file in evaluation mode, and the configuration as it sees scenes: with
+    the file's normalisation.
+
+    Raises:
+        ConfigError: the model has other classes or bands than the configuration.
+    """
+    spec = bundle.spec
+    if spec.legend.names != Legend(config.legend).names or spec.bands != config.network.bands:
+        raise ConfigError(f"model {spec.name!r}: has other classes or bands than the configuration")
+    network = build_network(spec)
+    network.load_state_dict(bundle.tensors())
+    norm = replace(config.network, mean=spec.mean, std=spec.std)
+    return network.eval(), replace(config, network=norm)
 
 
 def _start_from(network: nn.Module, source: str) -> None:

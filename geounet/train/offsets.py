@@ -24,18 +24,18 @@ from geounet.errors import ConfigError, GeounetError
 from geounet.files import check_free
 from geounet.legend import Legend
 from geounet.model.bundle import ModelBundle, load_bundle, save_bundle
-from geounet.model.networks import build_network
 from geounet.train.check import (
     Check,
+    accuracy,
     load_checks,
     named_alone,
     overlap_tiles,
     predicted_logits,
-    run_check,
     tally,
 )
 from geounet.train.config import TrainConfig, load_config
 from geounet.train.load import load_scenes
+from geounet.train.network import packaged_network
 
 STEPS = (0.5, 0.25, 0.125)
 """By which offsets are moved, the coarse ones first."""
@@ -67,6 +67,12 @@ class Sample:
         return float((counts[:, 0] / np.maximum(1, counts.sum(axis=1))).mean())
 
 
+def mean_score(samples: Sequence[Sample], offsets: np.ndarray) -> float:
+    """The sources' scores, each counting by its share."""
+    shares = [sample.share for sample in samples]
+    return float(np.average([sample.score(offsets) for sample in samples], weights=shares))
+
+
 def fit_offsets(samples: Sequence[Sample]) -> np.ndarray:
     """The offsets with the best mean score, by moving one class after the other.
 
@@ -76,13 +82,8 @@ def fit_offsets(samples: Sequence[Sample]) -> np.ndarray:
     Returns:
         float32 ``(classes,)`` with a mean of 0.
     """
-    shares = np.array([sample.share for sample in samples])
-
-    def mean(offsets: np.ndarray) -> float:
-        return float(np.average([item.score(offsets) for item in samples], weights=shares))
-
     offsets = np.zeros(len(samples[0].logits), np.float32)
-    best = mean(offsets)
+    best = mean_score(samples, offsets)
     for step in STEPS:
         moved = True
         while moved:
@@ -91,7 +92,7 @@ def fit_offsets(samples: Sequence[Sample]) -> np.ndarray:
                 for way in (step, -step):
                     tried = offsets.copy()
                     tried[index] += way
-                    score = mean(tried)
+                    score = mean_score(samples, tried)
                     if score > best + 1e-6:
                         offsets, best, moved = tried, score, True
     centred: np.ndarray = offsets - offsets.mean()
@@ -172,28 +173,19 @@ def adjust(
             without biases.
     """
     spec = bundle.spec
-    if spec.legend.names != Legend(config.legend).names or spec.bands != config.network.bands:
-        raise ConfigError(f"model {spec.name!r}: has other classes or bands than the configuration")
-    network = build_network(spec)
-    network.load_state_dict(bundle.tensors())
-    network.eval()
-    own = replace(config, network=replace(config.network, mean=spec.mean, std=spec.std))
+    network, own = packaged_network(bundle, config)
+    checks = load_checks(own)  # what is wrong with them shows before the work
     samples = collect(own, network)
     offsets = fit_offsets(samples)
     for text, values in (("without", np.zeros_like(offsets)), ("with", offsets)):
-        shares = [sample.share for sample in samples]
-        score = np.average([sample.score(values) for sample in samples], weights=shares)
-        tell(f"training scenes, mean IoU {text} offsets: {score:.4f}")
+        tell(f"training scenes, mean IoU {text} offsets: {mean_score(samples, values):.4f}")
     named = {item.name: round(float(v), 3) for item, v in zip(spec.legend, offsets, strict=True)}
     tell(f"offsets: {', '.join(f'{name} {value:+.3f}' for name, value in named.items())}")
     weights = shifted(network, offsets, len(spec.bands), 8 * spec.stride + 2 * spec.shrink)
-    checks = {
-        check.name: {"gsd": check.gsd or check.scenes[0].gsd, **run_check(check, network, own)}
-        for check in load_checks(own)
-    }
-    for name, scores in checks.items():
+    measured = accuracy(checks, network, own)
+    for name, scores in measured.items():
         tell(f"{name}: {', '.join(f'{key} {value:.3f}' for key, value in scores.items())}")
-    card = {**spec.card, "offsets": named, "accuracy_iou": checks}
+    card = {**spec.card, "offsets": named, "accuracy_iou": measured}
     return save_bundle(out, replace(spec, margin_curve=(), card=card), weights, half=True)
 
 

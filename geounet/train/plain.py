@@ -25,15 +25,13 @@ from torch import Tensor
 
 from geounet.errors import ConfigError, GeounetError
 from geounet.files import write_whole
-from geounet.legend import Legend
 from geounet.model.bundle import DEFAULT_MODEL, load_bundle
-from geounet.model.networks import build_network
 from geounet.train.check import load_checks, run_check
 from geounet.train.config import TrainConfig, load_config
 from geounet.train.feed import Feed
 from geounet.train.fit import CHECKPOINT, State, inner, losses, restore, save_checkpoint
 from geounet.train.load import load_pools
-from geounet.train.network import initial_network
+from geounet.train.network import initial_network, packaged_network
 from geounet.train.ranks import Place, autocast, choose_device
 from geounet.train.samples import Batch, standardise
 from geounet.train.scenes import LabelledScene
@@ -125,19 +123,15 @@ def measure(config: TrainConfig, state: State, model: str) -> dict[str, Any]:
         ModelError: the model cannot be read.
     """
     bundle = load_bundle(model)
-    spec = bundle.spec
-    if spec.legend.names != Legend(config.legend).names or spec.bands != config.network.bands:
-        raise ConfigError(f"{model}: has other classes or bands than the configuration")
-    network = build_network(spec)
-    network.load_state_dict(bundle.tensors())
-    network.to(state.place.device).eval()
-    own = replace(config, network=replace(config.network, mean=spec.mean, std=spec.std))
+    name = bundle.spec.name
+    network, own = packaged_network(bundle, config)
+    network.to(state.place.device)
     scores = {}
     for check in load_checks(config):
         plain = run_check(check, state.network.eval(), config)
-        scores[check.name] = {"plain": plain, spec.name: run_check(check, network, own)}
+        scores[check.name] = {"plain": plain, name: run_check(check, network, own)}
     minutes = round(state.seconds / 60, 2)
-    return {"steps": state.step, "minutes": minutes, "model": spec.name, "checks": scores}
+    return {"steps": state.step, "minutes": minutes, "model": name, "checks": scores}
 
 
 def table(result: Mapping[str, Any]) -> str:
